@@ -1,0 +1,79 @@
+"""What the fetcher does with a request: downloads, recognises, and says what came of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared import retry, urls
+from shared.broker import Publication
+from shared.errors import DownloadError, PermanentError, Reason, UrlRefused
+from shared.events import DownloadDelayed, DownloadFailed, ImageFetched
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.fetcher.download import Downloader
+    from services.fetcher.recognise import Recogniser
+    from shared.events import DownloadRequested
+    from shared.settings import Settings
+
+log = logging.getLogger("bowerbird.fetcher")
+
+
+class Handlers:
+    """The fetcher's subscriber."""
+
+    def __init__(self, downloader: Downloader, recogniser: Recogniser, settings: Settings) -> None:
+        self._downloader = downloader
+        self._recogniser = recogniser
+        self._settings = settings
+
+    async def on_download_requested(self, request: DownloadRequested) -> Sequence[Publication]:
+        """One attempt: image-fetched; or download-delayed and the next request; or download-failed."""
+        started = time.monotonic()
+        try:
+            return [Publication(await self._fetch(request, started))]
+        except DownloadError as error:
+            return self._failed(request, error, _milliseconds(started))
+
+    async def _fetch(self, request: DownloadRequested, started: float) -> ImageFetched:
+        try:
+            # Parsed again: what comes from a queue is no more to be trusted than what came over HTTP.
+            url = urls.parse(request.url, ports=self._settings.fetch_ports)
+        except UrlRefused as error:
+            raise PermanentError(Reason.BLOCKED, error.detail) from error
+        copy = await self._downloader.download(url)
+        image = await self._recogniser.recognise(copy.body)
+        return ImageFetched(
+            image=request.image, revision=request.revision, attempt=request.attempt, url=request.url, final_url=copy.final_url,
+            fetched_at=datetime.now(UTC), took_ms=_milliseconds(started), format=image.format, content_type=image.content_type,
+            width=image.width, height=image.height, sha256=copy.sha256, etag=copy.etag, last_modified=copy.last_modified, body=copy.body,
+        )  # fmt: skip
+
+    def _failed(self, request: DownloadRequested, error: DownloadError, took_ms: int) -> Sequence[Publication]:
+        now = datetime.now(UTC)
+        facts = {
+            "image": request.image, "revision": request.revision, "attempt": request.attempt,
+            "reason": error.reason, "detail": error.detail, "failed_at": now, "took_ms": took_ms,
+        }  # fmt: skip
+        again = retry.decide(
+            error, attempt=request.attempt, snoozes=request.snoozes, delays=self._settings.retry_delays, uniform=random.random
+        )
+        log.info("not downloaded", extra={**facts, "url": urls.without_query(request.url), "again_in": again and again.wait})
+        if not again:
+            return [Publication(DownloadFailed(**facts))]
+        following = msgspec.structs.replace(request, attempt=request.attempt + 1, snoozes=request.snoozes + again.snoozed)
+        return [
+            Publication(DownloadDelayed(**facts, next_attempt_at=now + timedelta(seconds=again.wait))),
+            Publication(following, delay=again.delay, wait=again.wait),
+        ]
+
+
+def _milliseconds(since: float) -> int:
+    return round((time.monotonic() - since) * 1000)

@@ -1,0 +1,73 @@
+"""What the storer does with each outcome: a fact comes in, it is made durable, the next fact goes out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from shared import catalog
+from shared.batching import Batcher
+from shared.blobs import Blob
+from shared.broker import Publication
+from shared.events import ImageFailed, ImageStored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.blobs import Blobs
+    from shared.catalog import Catalog
+    from shared.events import DownloadDelayed, DownloadFailed, ImageFetched
+
+BATCH_ITEMS = 64
+BATCH_BYTES = 16 * 1024 * 1024
+WRITERS = 2
+"""One batch is being encoded while the other's journal is being written."""
+
+
+class Handlers:
+    """The storer's subscribers. Each returns when MongoDB has the outcome in a majority's journals."""
+
+    def __init__(self, images: Catalog, blobs: Blobs) -> None:
+        self._images = images
+        self._blobs = blobs
+        self._fetched: Batcher[ImageFetched, None] = Batcher(
+            self._store, max_items=BATCH_ITEMS, max_size=BATCH_BYTES, size=lambda event: len(event.body), writers=WRITERS
+        )
+        self._unfetched: Batcher[DownloadDelayed | DownloadFailed, None] = Batcher(self._note, max_items=4 * BATCH_ITEMS)
+
+    async def on_image_fetched(self, event: ImageFetched) -> list[Publication]:
+        """Bytes to GridFS, facts to the image's document."""
+        await self._fetched.add(event)
+        return [Publication(_image_stored(event))]
+
+    async def on_download_delayed(self, event: DownloadDelayed) -> list[Publication]:
+        """One attempt more in the image's history."""
+        await self._unfetched.add(event)
+        return []
+
+    async def on_download_failed(self, event: DownloadFailed) -> list[Publication]:
+        """The last attempt, and why."""
+        await self._unfetched.add(event)
+        failed = ImageFailed(
+            image=event.image, revision=event.revision, attempt=event.attempt,
+            reason=event.reason, detail=event.detail, failed_at=event.failed_at,
+        )  # fmt: skip
+        return [Publication(failed)]
+
+    async def _store(self, events: list[ImageFetched]) -> Sequence[None]:
+        # Bytes first: a document that says `stored` must never point at nothing.
+        files = await self._blobs.store([Blob(event.sha256, event.body, event.content_type) for event in events])
+        await self._images.settle([update for event, file in zip(events, files, strict=True) for update in catalog.stored(event, file)])
+        return [None] * len(events)
+
+    async def _note(self, events: list[DownloadDelayed | DownloadFailed]) -> Sequence[None]:
+        await self._images.settle([update for event in events for update in catalog.unfetched(event)])
+        return [None] * len(events)
+
+
+def _image_stored(event: ImageFetched) -> ImageStored:
+    return ImageStored(
+        image=event.image, revision=event.revision, attempt=event.attempt, url=event.url, stored_at=datetime.now(UTC),
+        format=event.format, content_type=event.content_type, width=event.width, height=event.height,
+        size=len(event.body), sha256=event.sha256,
+    )  # fmt: skip

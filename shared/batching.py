@@ -1,0 +1,102 @@
+"""A natural group commit: what arrives while one write is under way becomes the next write.
+
+No timer: alone, an item is written at once; under load, batches grow until the writer keeps up. The storer's writes, the api's
+inserts and the dispatcher all go through here, because one round trip for many is what makes them fast (docs/decisions/0002-batches.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """Collects items into batches for `write`, which returns a result for each item, in their order.
+
+    A result that is an exception is raised for its item alone; an exception raised by `write` is raised for all of them.
+    At most `max_items` items, and items of `max_size` in all as `size` measures them (but always one), go into a batch;
+    at most `writers` writes are under way at once.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        max_items: int,
+        max_size: int | None = None,
+        size: Callable[[Item], int] = lambda _: 0,
+        writers: int = 1,
+    ) -> None:
+        self._write = write
+        self._max_items = max_items
+        self._max_size = max_size
+        self._size = size
+        self._idle_writers = writers
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        """How many items wait for a write that has not begun."""
+        return len(self._waiting)
+
+    async def add(self, item: Item) -> Result:
+        """Returns when `item` is written. Cancelling the caller doesn't take the item back."""
+        return await self.put(item)
+
+    def put(self, item: Item) -> asyncio.Future[Result]:
+        """As `add`, for callers that need not wait now; the future must be awaited, or its exception be looked at, some time."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._idle_writers:
+            self._idle_writers -= 1
+            task = asyncio.create_task(self._drain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return future
+
+    async def flush(self) -> None:
+        """Returns when all that was added before is written, or has failed."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    async def _drain(self) -> None:
+        try:
+            while batch := self._take():
+                await self._write_batch(batch)
+        finally:
+            self._idle_writers += 1
+
+    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        total = 0
+        while self._waiting and len(batch) < self._max_items:
+            total += self._size(self._waiting[0][0])
+            if batch and self._max_size is not None and total > self._max_size:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    async def _write_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._write([item for item, _ in batch])
+            pairs = list(zip(batch, results, strict=True))
+        except Exception as error:  # noqa: BLE001  (handed to everybody who waits for it)
+            pairs = [(entry, error) for entry in batch]
+        except BaseException:
+            for _, future in batch:
+                future.cancel()
+            raise
+        for (_, future), result in pairs:
+            if future.done():  # its caller was cancelled
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

@@ -1,0 +1,132 @@
+"""The bytes: files in GridFS as its specification has it, readable by any driver; one copy of the same bytes.
+
+A unique index on `metadata.sha256` keeps it at one copy: of two that store the same bytes at once, one loses, and deletes
+its own chunks. Each try has a file id of its own, so that what a crash left behind never stands in the way of the next.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+from bson import Binary, ObjectId
+from pymongo import ASCENDING, IndexModel
+from pymongo.errors import BulkWriteError
+
+from shared.catalog import DUPLICATE_KEY
+from shared.errors import StoreUnavailable
+from shared.mongo import Document, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from shared.mongo import Mongo
+
+CHUNK_BYTES = 1024 * 1024
+"""Larger than the 255 KiB of the specification's default, so that most images are one chunk (docs/decisions/0004-chunks.md)."""
+
+# The specification's own indexes, and ours.
+CHUNK_INDEXES = [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)]
+FILE_INDEXES = [
+    IndexModel([("filename", ASCENDING), ("uploadDate", ASCENDING)]),
+    IndexModel([("metadata.sha256", ASCENDING)], name="sha256", unique=True, partialFilterExpression={"metadata.sha256": {"$exists": True}}),
+]
+
+
+class Blob(msgspec.Struct, frozen=True):
+    """Bytes to store."""
+
+    sha256: str
+    body: bytes
+    content_type: str
+
+
+class Blobs:
+    """The two collections of GridFS's default bucket."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._files = mongo["fs.files"]
+        self._chunks = mongo["fs.chunks"]
+
+    async def create_indexes(self) -> None:
+        """Safe to repeat, by any process."""
+        with unavailable():
+            await self._chunks.create_indexes(CHUNK_INDEXES)
+            await self._files.create_indexes(FILE_INDEXES)
+
+    async def store(self, blobs: Sequence[Blob]) -> list[ObjectId]:
+        """The file that holds each blob's bytes: the one that is there, or a new one. Durable when it returns."""
+        wanted = {blob.sha256: blob for blob in blobs}
+        held = await self._find(list(wanted))
+        missing = [blob for sha256, blob in wanted.items() if sha256 not in held]
+        if missing:
+            held |= await self._insert(missing)
+        return [held[blob.sha256] for blob in blobs]
+
+    async def read(self, file: ObjectId, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to, not including, `stop`, a chunk at a time; reads no chunk outside of them."""
+        first, last = start // CHUNK_BYTES, None if stop is None else (stop - 1) // CHUNK_BYTES
+        numbers: Document = {"$gte": first} if last is None else {"$gte": first, "$lte": last}
+        cursor = self._chunks.find({"files_id": file, "n": numbers}).sort("n", ASCENDING)
+        # One chunk a round trip: a slow client must not make us hold a driver's batch (16 MiB) for it.
+        cursor = cursor.batch_size(1 if last is None or last > first else 2)
+        while True:
+            with unavailable():
+                chunk = await anext(cursor, None)
+            if chunk is None:
+                return
+            offset = chunk["n"] * CHUNK_BYTES
+            data = chunk["data"]
+            low = max(0, start - offset)
+            high = len(data) if stop is None else min(len(data), stop - offset)
+            yield data if (low, high) == (0, len(data)) else data[low:high]
+
+    async def _find(self, hashes: list[str]) -> dict[str, ObjectId]:
+        with unavailable():
+            found = await self._files.find({"metadata.sha256": {"$in": hashes}}, {"metadata.sha256": 1}).to_list(None)
+        return {file["metadata"]["sha256"]: file["_id"] for file in found}
+
+    async def _insert(self, blobs: Sequence[Blob]) -> dict[str, ObjectId]:
+        ids = {blob.sha256: ObjectId() for blob in blobs}
+        # Chunks before files: a file that can be seen is whole.
+        with unavailable():
+            await self._chunks.insert_many([chunk for blob in blobs for chunk in _chunks(ids[blob.sha256], blob.body)], ordered=False)
+        try:
+            with unavailable():
+                await self._files.insert_many([_file(ids[blob.sha256], blob) for blob in blobs], ordered=False)
+        except BulkWriteError as error:
+            return ids | await self._yield_to_others([blobs[failure["index"]].sha256 for failure in _duplicates(error)], ids)
+        return ids
+
+    async def _yield_to_others(self, lost: list[str], ids: dict[str, ObjectId]) -> dict[str, ObjectId]:
+        """Somebody stored these bytes since we looked: their file counts, our chunks go."""
+        winners = await self._find(lost)
+        with unavailable():
+            await self._chunks.delete_many({"files_id": {"$in": [ids[sha256] for sha256 in lost]}})
+        if len(winners) < len(lost):
+            raise StoreUnavailable("A file was deleted while the same bytes were being stored; the next try finds it settled.")
+        return winners
+
+
+def _duplicates(error: BulkWriteError) -> list[Document]:
+    failures: list[Document] = error.details["writeErrors"]
+    if any(failure["code"] != DUPLICATE_KEY for failure in failures):
+        raise error
+    return failures
+
+
+def _chunks(file: ObjectId, body: bytes) -> list[Document]:
+    if len(body) <= CHUNK_BYTES:
+        return [{"_id": ObjectId(), "files_id": file, "n": 0, "data": Binary(body)}]
+    parts = range(0, len(body), CHUNK_BYTES)
+    return [
+        {"_id": ObjectId(), "files_id": file, "n": n, "data": Binary(body[offset : offset + CHUNK_BYTES])} for n, offset in enumerate(parts)
+    ]
+
+
+def _file(file: ObjectId, blob: Blob) -> Document:
+    return {
+        "_id": file, "length": len(blob.body), "chunkSize": CHUNK_BYTES, "uploadDate": datetime.now(UTC), "filename": blob.sha256,
+        "metadata": {"sha256": blob.sha256, "contentType": blob.content_type},
+    }  # fmt: skip

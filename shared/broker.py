@@ -1,0 +1,151 @@
+"""RabbitMQ, publishing: with confirms, on a connection of its own (shared/consumer.py has the other side).
+
+Two connections, because in a resource alarm the broker stops reading from those that publish, and acks sent on the
+same one would wait with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import aio_pika
+from aio_pika.exceptions import AMQPError
+
+from shared import events, topology
+from shared.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from shared.events import Event
+
+log = logging.getLogger("bowerbird.broker")
+
+RECONNECT_SECONDS = 1.0
+CONFIRM_SECONDS = 10.0
+
+# What aio-pika raises when the broker is away, refuses, or drops the connection; RuntimeError comes from channels of a
+# connection that is being re-established.
+AWAY = (AMQPError, OSError, TimeoutError, RuntimeError)
+
+
+class Publication(NamedTuple):
+    """An event to publish; with `delay` (seconds, one of the configured ones) by way of that delay's queue.
+
+    `wait`, in seconds, shortens the stay there.
+    """
+
+    event: Event
+    delay: float | None = None
+    wait: float | None = None
+
+
+class Publisher:
+    """Publishes events. What `publish` returns from is confirmed by a majority of the broker's nodes, on disk."""
+
+    def __init__(self, url: str, *, delays: Sequence[float] = (), confirm_timeout: float = CONFIRM_SECONDS) -> None:
+        self._url = url
+        self._delays = delays
+        self._confirm_timeout = confirm_timeout
+        self._connection: aio_pika.abc.AbstractRobustConnection | None = None
+        self._channel: aio_pika.abc.AbstractRobustChannel | None = None
+        self._exchange: aio_pika.abc.AbstractExchange | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begins to connect and returns at once: a publisher is of use (its owner can answer) before the broker is up."""
+        self._connecting = asyncio.create_task(self._connect())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._connecting:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._connection:
+            await self._connection.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a publish can be tried now."""
+        return bool(self._exchange and self._connection and self._connection.connected.is_set() and self._channel and not self._channel.is_closed)
+
+    async def wait(self) -> None:
+        """Returns once connected for the first time and everything is declared."""
+        if self._connecting:
+            await self._connecting
+
+    async def publish(self, event: Event, delay: float | None = None, wait: float | None = None) -> None:
+        """Returns once the broker has confirmed. Raises BrokerUnavailable when it can't, refuses (a full queue), or takes too long."""
+        if not self.connected:
+            raise BrokerUnavailable("RabbitMQ isn't connected.")
+        assert self._channel is not None and self._exchange is not None  # noqa: S101, PT018  (for mypy; `connected` says so)
+        envelope = events.encode(event)
+        message = aio_pika.Message(
+            envelope.body,
+            headers=envelope.headers,
+            content_type=envelope.content_type,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            type=envelope.type,
+            message_id=envelope.message_id,
+            correlation_id=envelope.correlation_id,
+            expiration=wait,
+        )
+        exchange = self._exchange if delay is None else self._channel.default_exchange
+        routing_key = event.NAME if delay is None else topology.delay_name(delay)
+        try:
+            async with asyncio.timeout(self._confirm_timeout):
+                # An event that must be read and has no queue is an error; one for whoever listens may have no listener.
+                await exchange.publish(message, routing_key, mandatory=event.NAME in topology.READ)
+        except AWAY as error:
+            raise BrokerUnavailable(f"RabbitMQ didn't confirm {event.NAME}: {type(error).__name__}") from error
+        except asyncio.CancelledError as error:
+            # A lost connection cancels what waits on it. When nobody cancelled this task, that is what it was.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise BrokerUnavailable(f"RabbitMQ went away before it confirmed {event.NAME}.") from error
+
+    async def publish_surely(self, event: Event, delay: float | None = None, wait: float | None = None) -> None:
+        """As `publish`, but tries until it is confirmed: for what would cost much to make again. A full queue slows its caller here."""
+        pause = 0.1
+        while True:
+            try:
+                return await self.publish(event, delay, wait)
+            except BrokerUnavailable as error:
+                log.warning("will publish again", extra={"image": event.image, "error": str(error)})
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+    async def consumers(self, queue: topology.Queue) -> int:
+        """How many consumers a queue has. Raises BrokerUnavailable."""
+        if not self.connected or self._connection is None:
+            raise BrokerUnavailable("RabbitMQ isn't connected.")
+        try:
+            async with asyncio.timeout(self._confirm_timeout):
+                # A channel of its own: asking for a queue that isn't there closes the channel.
+                async with self._connection.channel() as channel:
+                    declared = await channel.declare_queue(queue.name, passive=True)
+                return declared.declaration_result.consumer_count or 0
+        except AWAY as error:
+            raise BrokerUnavailable(f"RabbitMQ didn't answer about {queue.name}: {type(error).__name__}") from error
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                self._connection = await aio_pika.connect_robust(self._url, reconnect_interval=RECONNECT_SECONDS, fail_fast=True, timeout=5)
+                break
+            except AWAY as error:
+                log.warning("waiting for RabbitMQ", extra={"error": type(error).__name__})
+                await asyncio.sleep(RECONNECT_SECONDS)
+        await self._open()
+
+    async def _open(self) -> None:
+        assert self._connection is not None  # noqa: S101
+        self._channel = self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        await self._channel.initialize()
+        # Declared on the channel that stays: aio-pika declares it all again after a reconnect, a wiped broker's too.
+        await topology.declare(self._channel, self._delays)
+        self._exchange = await self._channel.get_exchange(topology.EXCHANGE, ensure=False)

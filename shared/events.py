@@ -1,0 +1,178 @@
+"""Every message that travels over RabbitMQ, and how it looks on the wire.
+
+On the wire (docs/events.md): the AMQP property `type` is the event's name, the header `v` its version; `message_id` and
+`correlation_id` are always set. The body is the event as JSON, except for image-fetched, whose body is the image
+itself and whose fields are headers: base64 would cost a third more of everything. Headers carry no floating-point numbers:
+AMQP clients differ in their width.
+
+Fields are only ever added, and with defaults, so that old readers and old messages go on working (unknown fields are
+ignored). A change that breaks is a new version beside the old one in `_VERSIONS`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+
+from shared.errors import Reason, Undecodable
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to the image `image` while its download number `revision` was under way."""
+
+    NAME: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+
+    image: str
+    revision: int
+    attempt: int = 1
+
+    @property
+    def message_id(self) -> str:
+        """The same for every repetition of the same fact, so that repetitions can be told."""
+        return f"{self.NAME}.{self.correlation_id}.{self.attempt}"
+
+    @property
+    def correlation_id(self) -> str:
+        """The same for everything that one submission causes."""
+        return f"{self.image}.{self.revision}"
+
+
+class DownloadRequested(Event, frozen=True, kw_only=True):
+    """The api wants this URL. `attempt` counts every try from 1, `snoozes` those after which the origin asked us to wait."""
+
+    NAME: ClassVar[str] = "download-requested"
+
+    url: str
+    requested_at: datetime
+    snoozes: int = 0
+
+
+class ImageFetched(Event, frozen=True, kw_only=True):
+    """A fetcher has the image. `took_ms` is in milliseconds, `width` and `height` in pixels; `final_url` is where redirects led."""
+
+    NAME: ClassVar[str] = "image-fetched"
+
+    url: str
+    final_url: str
+    fetched_at: datetime
+    took_ms: int
+    format: str
+    content_type: str
+    width: int
+    height: int
+    sha256: str
+    etag: str | None = None
+    last_modified: str | None = None
+    body: bytes
+
+
+class PageScanned(Event, frozen=True, kw_only=True):
+    """A fetcher found a page; `images` are the canonical URLs of the images on it, in their order."""
+
+    NAME: ClassVar[str] = "page-scanned"
+
+    url: str
+    scanned_at: datetime
+    images: list[str]
+
+
+class DownloadDelayed(Event, frozen=True, kw_only=True):
+    """An attempt failed in a way that may pass; the next begins no earlier than `next_attempt_at`."""
+
+    NAME: ClassVar[str] = "download-delayed"
+
+    reason: Reason
+    detail: str
+    failed_at: datetime
+    took_ms: int
+    next_attempt_at: datetime
+
+
+class DownloadFailed(Event, frozen=True, kw_only=True):
+    """An attempt failed, and there will be no other."""
+
+    NAME: ClassVar[str] = "download-failed"
+
+    reason: Reason
+    detail: str
+    failed_at: datetime
+    took_ms: int
+
+
+class ImageStored(Event, frozen=True, kw_only=True):
+    """The bytes and the image's document are durable. For whoever listens."""
+
+    NAME: ClassVar[str] = "image-stored"
+
+    url: str
+    stored_at: datetime
+    format: str
+    content_type: str
+    width: int
+    height: int
+    size: int
+    sha256: str
+
+
+class ImageFailed(Event, frozen=True, kw_only=True):
+    """The failure is in the image's document. For whoever listens."""
+
+    NAME: ClassVar[str] = "image-failed"
+
+    reason: Reason
+    detail: str
+    failed_at: datetime
+
+
+KINDS: tuple[type[Event], ...] = (
+    DownloadRequested, ImageFetched, PageScanned, DownloadDelayed, DownloadFailed, ImageStored, ImageFailed,
+)  # fmt: skip
+_VERSIONS = {(kind.NAME, kind.VERSION): kind for kind in KINDS}
+_RAW_BODY = (ImageFetched,)
+JSON = "application/json"
+
+
+class Envelope(NamedTuple):
+    """A message as AMQP carries it."""
+
+    type: str | None
+    headers: dict[str, Any]
+    body: bytes
+    content_type: str | None
+    message_id: str | None
+    correlation_id: str | None
+
+
+def encode(event: Event) -> Envelope:
+    """An event as a message."""
+    headers: dict[str, Any] = {"v": event.VERSION}
+    content_type = JSON
+    if isinstance(event, _RAW_BODY):
+        # to_builtins would turn the body into base64, so it travels beside the fields.
+        fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "body"}
+        headers |= {name: value for name, value in msgspec.to_builtins(fields).items() if value is not None}
+        body, content_type = event.body, event.content_type
+    else:
+        body = msgspec.json.encode(event)
+    return Envelope(event.NAME, headers, body, content_type, event.message_id, event.correlation_id)
+
+
+def decode(envelope: Envelope) -> Event:
+    """The event that a message carries. Raises Undecodable with a sentence that says what is wrong with it."""
+    version = envelope.headers.get("v")
+    try:
+        kind = _VERSIONS.get((envelope.type or "", version))  # type: ignore[arg-type]  # a header can be anything
+    except TypeError:  # an unhashable header
+        kind = None
+    if kind is None:
+        known = sorted(f"{name} v{v}" for name, v in _VERSIONS)
+        raise Undecodable(f"type {envelope.type!r} version {version!r} is not one of {', '.join(known)}")
+    try:
+        if issubclass(kind, _RAW_BODY):
+            return msgspec.convert({**envelope.headers, "body": envelope.body}, kind)
+        return msgspec.json.decode(envelope.body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Undecodable(f"{kind.NAME} v{version}: {error}") from None

@@ -1,0 +1,83 @@
+"""A service as a process: settings, logs, the event loop, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from shared import settings as settings_module
+from shared.errors import SettingsError, StoreUnavailable
+from shared.telemetry import log_to_stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from shared.settings import Settings
+
+    Service = Callable[[Settings], AbstractAsyncContextManager[None]]
+
+log = logging.getLogger("bowerbird.process")
+
+
+def run(service: Service) -> int:
+    """Opens a service, leaves it running until SIGTERM or SIGINT, and closes it; a second signal ends the process at once.
+
+    Returns the exit code: 2 when a setting is wrong.
+    """
+    try:
+        settings = settings_module.load(os.environ)
+        log_to_stderr(settings.log_level)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_until_signalled(service, settings))
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+async def patiently(call: Callable[[], Awaitable[None]]) -> None:
+    """Calls again until MongoDB is there: services start in any order."""
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable as error:
+            log.warning("waiting for MongoDB", extra={"error": str(error)})
+        await asyncio.sleep(1)
+
+
+async def _until_signalled(service: Service, settings: Settings) -> None:
+    signalled, running = asyncio.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with service(settings):
+            running.set()
+            await signalled.wait()
+            log.info("stopping", extra={"grace": settings.grace})
+
+    def stop() -> None:
+        if signalled.is_set():
+            # What is in hand goes back to its queue when the connection drops: nothing is lost by leaving now.
+            os._exit(1)
+        signalled.set()
+        if not running.is_set():  # still waiting for its servers, with nothing in hand
+            serving.cancel()
+
+    serving = asyncio.ensure_future(serve())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await asyncio.wait((serving,), return_when=asyncio.FIRST_COMPLETED)
+    if not serving.cancelled():
+        serving.result()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415  (not there on every platform)
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,187 @@
+"""Settings: environment variables `BOWERBIRD_*`, read once into a frozen object.
+
+Each is a field below with its default, its parser and its meaning. `load` reports everything that is wrong at once,
+each with the variable's name and what it should be; an unknown BOWERBIRD_ name is wrong too, since it is
+most often a misspelt one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PREFIX = "BOWERBIRD_"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", value) or not low <= int(value) <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def _yes_or_no(value: str) -> bool:
+    if value.lower() not in {"true", "false"}:
+        raise ValueError("true or false")
+    return value.lower() == "true"
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError("one of " + ", ".join(words))
+        return value
+
+    return parse
+
+
+def _scheme(*schemes: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if not value.startswith(tuple(f"{s}://" for s in schemes)):
+            raise ValueError("a URL that begins with " + " or ".join(f"{s}://" for s in schemes))
+        return value.rstrip("/") if schemes[0] == "http" else value
+
+    return parse
+
+
+def duration(value: str) -> float:
+    """Seconds from "250ms", "5s", "2m", "1h" or "1d". Raises ValueError."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)", value.strip())
+    if not found:
+        raise ValueError("a duration such as 500ms, 5s, 2m or 1h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _durations(value: str) -> tuple[float, ...]:
+    delays = tuple(duration(part) for part in value.split(",")) if value else ()
+    if any(d <= 0 for d in delays) or list(delays) != sorted(set(delays)):
+        raise ValueError("durations that rise, separated by commas, such as 5s,30s,2m")
+    return delays
+
+
+def _size(value: str) -> int:
+    found = re.fullmatch(r"(\d{1,12}) ?(KiB|MiB|GiB)?", value)
+    if not found or int(found[1]) == 0:
+        raise ValueError("a number of bytes, or of KiB, MiB or GiB, such as 64MiB")
+    return int(found[1]) * _SIZES[found[2] or ""]
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("networks in CIDR notation, separated by commas, such as 10.1.0.0/16,fd12::/48") from None
+
+
+class Ports(tuple[range, ...]):
+    """Ranges of ports; `port in ports` asks whether one of them has it."""
+
+    __slots__ = ()
+
+    def __contains__(self, port: object) -> bool:
+        return any(port in ports for ports in self)
+
+
+def _ports(value: str) -> Ports:
+    ranges = []
+    for part in value.split(","):
+        found = re.fullmatch(r"\s*([0-9]{1,5})(?:-([0-9]{1,5}))?\s*", part)
+        low, high = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not 1 <= low <= high <= 65535:
+            raise ValueError("ports or ranges of ports, separated by commas, such as 80,443,8000-8999")
+        ranges.append(range(low, high + 1))
+    return Ports(ranges)
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _setting(parse: Callable[[str], Any], default: object, meaning: str, *, secret: bool = False) -> Any:  # noqa: ANN401
+    return dataclasses.field(default=default, metadata={"parse": parse, "meaning": meaning, "secret": secret}, repr=not secret)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Everything that can be set. Times are in seconds, sizes in bytes."""
+
+    amqp_url: str | None = _setting(_scheme("amqp", "amqps"), None, "RabbitMQ; `bowerbird up` starts a private one if unset", secret=True)
+    mongo_url: str | None = _setting(
+        _scheme("mongodb", "mongodb+srv"), None, "MongoDB, with the database's name as its path; `bowerbird up` starts a private one if unset", secret=True
+    )
+    host: str = _setting(_text, "127.0.0.1", "address on which the api listens")
+    port: int = _setting(_whole(0, 65535), 8000, "port on which the api listens; 0 takes any free one")
+    public_url: str | None = _setting(_scheme("http", "https"), None, "how clients reach the api, when that isn't how it listens (a proxy)")
+    data: Path = _setting(Path, Path(".bowerbird"), "folder of the servers that `bowerbird up` starts")
+    apis: int = _setting(_whole(1, 64), 1, "api processes that `bowerbird up` starts")
+    fetchers: int = _setting(_whole(1, 64), max(1, _cores() // 2), "fetcher processes that `bowerbird up` starts")
+    storers: int = _setting(_whole(1, 64), 1, "storer processes that `bowerbird up` starts")
+    fetch_allow: tuple[Network, ...] = _setting(_networks, (), "networks that may be asked although they are private, in CIDR notation")
+    fetch_ports: Ports = _setting(_ports, _ports("80,443,8000-8999"), "ports that may be asked")
+    fetch_concurrency: int = _setting(_whole(1, 1000), 100, "downloads under way at once in one fetcher")
+    fetch_timeout: float = _setting(duration, 60.0, "the whole of one download, redirects included")
+    retry_delays: tuple[float, ...] = _setting(
+        _durations, (5.0, 30.0, 120.0, 600.0, 3600.0), "pauses before each further attempt at a download that may yet succeed"
+    )
+    host_concurrency: int = _setting(_whole(1, 1000), 16, "downloads under way at once from one host, in one fetcher")
+    max_image_bytes: int = _setting(_size, 64 * 1024**2, "largest image")
+    max_pixels: int = _setting(_whole(1, 10**10), 100_000_000, "most pixels (width times height, all frames' canvas)")
+    allow_anonymous: bool = _setting(_yes_or_no, False, "listen beyond loopback although anybody may then use the api")
+    api_keys: tuple[str, ...] = _setting(_names, (), "keys of the api", secret=True)
+    grace: float = _setting(duration, 20.0, "how long a service that is stopped finishes what it has begun")
+    log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error")
+
+    def require(self, name: str) -> str:
+        """The value of a setting without which a service can't run. Raises SettingsError when it isn't set."""
+        value = getattr(self, name)
+        if value is None:
+            raise SettingsError([f"{PREFIX}{name.upper()} isn't set; `bowerbird up` starts private servers and sets it."])
+        return str(value)
+
+
+FIELDS = {PREFIX + field.name.upper(): field for field in dataclasses.fields(Settings)}
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Settings from the environment; an empty value counts as unset. Raises SettingsError."""
+    values, problems = {}, []
+    for name, text in sorted(environ.items()):
+        if not name.startswith(PREFIX):
+            continue
+        if name not in FIELDS:
+            near = difflib.get_close_matches(name, FIELDS, n=1)
+            problems.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "."))
+        elif text:
+            field = FIELDS[name]
+            try:
+                values[field.name] = field.metadata["parse"](text)
+            except ValueError as error:
+                shown = "a value" if field.metadata["secret"] else repr(text)
+                problems.append(f"{name} is {shown}, but should be {error}.")
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**values)

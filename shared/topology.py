@@ -1,0 +1,109 @@
+"""Every exchange and queue, with its arguments and their reasons. Nothing else declares anything.
+
+Queues are named `reader.event`, so that RabbitMQ's management UI explains itself. An event's routing key is its name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shared import events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import aio_pika.abc
+
+EXCHANGE = "bowerbird"
+DEAD_LETTERS = "dead-letters"
+
+# A message that has crashed its consumer this often is no accident. Restarts and lost connections raise the
+# count too, so it is far above what an unlucky message meets. From RabbitMQ 4.3 explicit nacks don't count.
+DELIVERY_LIMIT = 50
+
+# An amount of images on their way that a broker's disk holds with ease and a storer works off in minutes.
+FETCHED_MESSAGES = 20_000
+FETCHED_BYTES = 1024**3
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """A queue to declare; `routing_key` binds it to EXCHANGE, None leaves it to the default exchange."""
+
+    name: str
+    routing_key: str | None
+    arguments: dict[str, Any]
+
+
+def _durable(**more: Any) -> dict[str, Any]:  # noqa: ANN401  (AMQP table values)
+    return {
+        # Replicated and fsynced before the confirm: what is confirmed survives a broken node.
+        "x-queue-type": "quorum",
+        # A full queue refuses, and the publisher sees it, rather than drop what was accepted before.
+        "x-overflow": "reject-publish",
+        **more,
+    }
+
+
+def _dead_lettered_to(queue: str) -> dict[str, Any]:
+    return {
+        # "" is the default exchange, where the routing key is the queue's name.
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": queue,
+        # The default strategy, at-most-once, loses a message if its target is full or away. This one needs reject-publish.
+        "x-dead-letter-strategy": "at-least-once",
+    }
+
+
+def _work(kind: type[events.Event], reader: str, *, messages: int, size: int = FETCHED_BYTES) -> Queue:
+    arguments = _durable(
+        **_dead_lettered_to(DEAD_LETTERS),
+        **{"x-delivery-limit": DELIVERY_LIMIT, "x-max-length": messages, "x-max-length-bytes": size},
+    )
+    return Queue(f"{reader}.{kind.NAME}", kind.NAME, arguments)
+
+
+# Beyond this many, images wait in MongoDB, undispatched, until the relay finds room.
+DOWNLOAD_REQUESTED = _work(events.DownloadRequested, "fetcher", messages=200_000)
+IMAGE_FETCHED = _work(events.ImageFetched, "storer", messages=FETCHED_MESSAGES)
+PAGE_SCANNED = _work(events.PageScanned, "storer", messages=FETCHED_MESSAGES)
+DOWNLOAD_DELAYED = _work(events.DownloadDelayed, "storer", messages=200_000)
+DOWNLOAD_FAILED = _work(events.DownloadFailed, "storer", messages=200_000)
+DEAD = Queue(DEAD_LETTERS, None, _durable())
+
+
+def delay_name(delay: float) -> str:
+    """The queue in which a download waits `delay` seconds: fetcher.download-requested.in-5s."""
+    for unit, seconds in (("h", 3600), ("m", 60), ("s", 1)):
+        if delay >= seconds and delay % seconds == 0:
+            return f"{DOWNLOAD_REQUESTED.name}.in-{int(delay // seconds)}{unit}"
+    return f"{DOWNLOAD_REQUESTED.name}.in-{int(delay * 1000)}ms"
+
+
+def delay_queue(delay: float) -> Queue:
+    """A queue that holds its messages for `delay` seconds and then returns them to the fetchers.
+
+    One queue a delay: with a TTL on the message instead, a long delay at the head would hold back every shorter one behind it.
+    """
+    arguments = _durable(**_dead_lettered_to(DOWNLOAD_REQUESTED.name), **{"x-message-ttl": int(delay * 1000)})
+    return Queue(delay_name(delay), None, arguments)
+
+
+def queues(delays: Iterable[float] = ()) -> list[Queue]:
+    """All queues; the dead letters first, since others point at it."""
+    work = [DOWNLOAD_REQUESTED, IMAGE_FETCHED, PAGE_SCANNED, DOWNLOAD_DELAYED, DOWNLOAD_FAILED]
+    return [DEAD, *work, *(delay_queue(delay) for delay in delays)]
+
+
+async def declare(channel: aio_pika.abc.AbstractChannel, delays: Iterable[float] = ()) -> None:
+    """Declares everything; safe to repeat, by any service, in any order."""
+    exchange = await channel.declare_exchange(EXCHANGE, "topic", durable=True)
+    for queue in queues(delays):
+        declared = await channel.declare_queue(queue.name, durable=True, arguments=queue.arguments)
+        if queue.routing_key:
+            await declared.bind(exchange, queue.routing_key)
+
+
+READ = frozenset(queue.routing_key for queue in queues() if queue.routing_key)
+"""The events that some service must read: publishing one of these without its queue is an error."""

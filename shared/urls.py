@@ -1,0 +1,93 @@
+"""URLs: the one reading of them that is checked, hashed, stored and dialled.
+
+The parser is ada's, the WHATWG URL Standard's as in browsers. What it returns is the canonical form:
+lower-case scheme and host, IDNA and odd spellings of IPv4 settled, default port and fragment gone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import ada_url
+import msgspec
+
+from shared.errors import UrlRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+MAX_URL_BYTES = 2048
+"""As long as anything that browsers, proxies and search engines agree to carry."""
+
+IMAGE_ID = re.compile(r"[a-z2-7]{26}")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# The WHATWG parser mends these silently (it drops tabs and line ends, and reads "http:x" as "http://x").
+# A URL that needs mending is a mistake or a trick, and either way its sender should hear of it.
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
+_AUTHORITY = re.compile(r"https?://[^/\\?#]", re.IGNORECASE)
+
+
+class Url(msgspec.Struct, frozen=True):
+    """A URL in canonical form. `host` is as dialled: lower case, ASCII, an IPv6 address in brackets."""
+
+    href: str
+    scheme: str
+    host: str
+    port: int
+
+
+def parse(text: str, *, ports: Container[int] | None = None) -> Url:
+    """Reads a URL that somebody gave us.
+
+    Raises UrlRefused with one of these rules: url-too-long, url-characters, url-scheme, url-syntax,
+    url-credentials, url-host, url-port (only when `ports` is given and the URL's isn't among them).
+    """
+    if len(text) > MAX_URL_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_URL_BYTES:
+        raise UrlRefused("url-too-long", f"The URL is longer than {MAX_URL_BYTES:,} bytes.")
+    if found := _FORBIDDEN.search(text):
+        raise UrlRefused("url-characters", f"The URL has a space or a control character (U+{ord(found[0]):04X}) in it.")
+    scheme = _SCHEME.match(text)
+    if not scheme:
+        raise UrlRefused("url-syntax", "This is not an absolute URL: it should begin with http:// or https://.")
+    if scheme[1].lower() not in DEFAULT_PORTS:
+        raise UrlRefused("url-scheme", "Only http and https URLs can be downloaded.")
+    if not _AUTHORITY.match(text):
+        raise UrlRefused("url-syntax", "The URL names no host: it should look like https://host/path.")
+    try:
+        found_url = ada_url.URL(text)
+        # Parsed once more: it must be a fixed point, or what is hashed today is not what is dialled tomorrow.
+        found_url.hash = ""
+        href = found_url.href
+        settled = ada_url.URL(href).href == href
+    except ValueError:
+        raise UrlRefused("url-syntax", "The URL can't be parsed: its host or its port is not valid.") from None
+    if not settled:
+        raise UrlRefused("url-syntax", "The URL has no settled form.")
+    if found_url.username or found_url.password:
+        raise UrlRefused("url-credentials", "The URL carries a user name or a password; neither would be sent.")
+    host = found_url.hostname
+    if not host or host.endswith(".") or ".." in host or host.startswith("."):
+        raise UrlRefused("url-host", "The URL's host has an empty label or ends in a dot.")
+    if len(href) > MAX_URL_BYTES:
+        raise UrlRefused("url-too-long", f"The URL, percent-encoded, is longer than {MAX_URL_BYTES:,} bytes.")
+    scheme_name = found_url.protocol.rstrip(":")
+    port = int(found_url.port or DEFAULT_PORTS[scheme_name])
+    if ports is not None and port not in ports:
+        raise UrlRefused("url-port", f"Port {port} is not among those that may be asked.")
+    return Url(href=href, scheme=scheme_name, host=host, port=port)
+
+
+def image_id(href: str) -> str:
+    """The id of the image at a canonical URL: the first 130 bits of its SHA-256, base32 in lower case."""
+    return base64.b32encode(hashlib.sha256(href.encode()).digest())[:26].decode().lower()
+
+
+def without_query(href: str) -> str:
+    """A URL for the log: query values may be secrets, so they are left out."""
+    path, mark, _ = href.partition("?")
+    return path + ("?…" if mark else "")

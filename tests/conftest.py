@@ -1,0 +1,79 @@
+"""Fixtures for every test. Each test that asks for a server has a virtual host and a database of its own on it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.servers import Servers, servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVERS = pytest.StashKey[Servers]()
+STARTED = pytest.StashKey[contextlib.ExitStack]()
+WITHOUT_SERVERS = ("tests/unit", "tests/contract")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts the servers once, in the process that controls the workers, unless only tests that need none are asked for."""
+    if handed := getattr(config, "workerinput", {}).get("servers"):
+        config.stash[SERVERS] = Servers(**handed)
+    elif not hasattr(config, "workerinput") and not config.option.collectonly and not _without_servers(config):
+        config.stash[STARTED] = contextlib.ExitStack()
+        config.stash[SERVERS] = config.stash[STARTED].enter_context(servers())
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Says on what the suite runs."""
+    found = config.stash.get(SERVERS, None)
+    return f"servers: {found.kind}, {found.mongo}, {found.management.partition('@')[2]}" if found else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401  (xdist exports no type for it)
+    """Tells a worker of pytest-xdist where the servers are."""
+    if found := node.config.stash.get(SERVERS, None):
+        node.workerinput["servers"] = dataclasses.asdict(found)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stops the servers."""
+    if started := config.stash.get(STARTED, None):
+        started.close()
+
+
+def _without_servers(config: pytest.Config) -> bool:
+    root = config.rootpath
+    named = [(config.invocation_params.dir / arg.partition("::")[0]).resolve() for arg in config.args]
+    return all(any(path.is_relative_to(root / folder) for folder in WITHOUT_SERVERS) for path in named)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """The event loop that the services run on."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def running_servers(pytestconfig: pytest.Config) -> Servers:
+    """RabbitMQ and MongoDB."""
+    return pytestconfig.stash[SERVERS]
+
+
+@pytest.fixture
+def amqp_url(running_servers: Servers) -> Iterator[str]:
+    """A virtual host of this test's own."""
+    with running_servers.vhost(f"test-{uuid.uuid4().hex}") as url:
+        yield url
+
+
+@pytest.fixture
+def mongo_url(running_servers: Servers) -> Iterator[str]:
+    """A database of this test's own."""
+    with running_servers.database(f"test-{uuid.uuid4().hex}") as url:
+        yield url

@@ -1,0 +1,149 @@
+"""RabbitMQ and MongoDB for the suite: those that are given, those of a Docker engine, or private ones on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pymongo
+from pymongo.errors import PyMongoError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RABBITMQ_IMAGE = os.environ.get("BOWERBIRD_TEST_RABBITMQ_IMAGE", "rabbitmq:4-management")
+MONGODB_IMAGE = os.environ.get("BOWERBIRD_TEST_MONGODB_IMAGE", "mongo:8.0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Servers:
+    """Where they are. `amqp` and `mongo` end before the virtual host's or database's name, which each test has its own of."""
+
+    amqp: str
+    management: str
+    mongo: str
+    mongo_options: str
+    kind: str
+
+    @contextlib.contextmanager
+    def vhost(self, name: str) -> Iterator[str]:
+        """The AMQP URL of a virtual host that exists for the length of the block."""
+        with httpx.Client(base_url=self.management, trust_env=False, timeout=30) as client:
+            client.put(f"/api/vhosts/{name}").raise_for_status()
+            try:
+                yield f"{self.amqp}/{name}"
+            finally:
+                client.delete(f"/api/vhosts/{name}").raise_for_status()
+
+    @contextlib.contextmanager
+    def database(self, name: str) -> Iterator[str]:
+        """The URL of a database that exists for the length of the block."""
+        url = f"{self.mongo}/{name}{self.mongo_options}"
+        try:
+            yield url
+        finally:
+            with pymongo.MongoClient(url) as client:
+                client.drop_database(name)
+
+
+@contextlib.contextmanager
+def servers() -> Iterator[Servers]:
+    """Starts what isn't given, and stops what it started."""
+    amqp, mongo = os.environ.get("BOWERBIRD_AMQP_URL"), os.environ.get("BOWERBIRD_MONGO_URL")
+    if amqp and mongo:
+        yield _given(amqp, mongo)
+    elif _docker_answers():
+        with _containers() as started:
+            yield started
+    else:
+        with _private() as started:
+            yield started
+
+
+def _given(amqp: str, mongo: str) -> Servers:
+    management = os.environ.get("BOWERBIRD_MANAGEMENT_URL")
+    if not management:
+        raise SystemExit("With BOWERBIRD_AMQP_URL the tests need BOWERBIRD_MANAGEMENT_URL (http://user:password@host:15672): each has a vhost of its own.")
+    base, _, options = mongo.partition("?")
+    return Servers(amqp.rstrip("/"), management, "/".join(base.split("/")[:3]), f"?{options}" if options else "", "given")
+
+
+@contextlib.contextmanager
+def _private() -> Iterator[Servers]:
+    from services.local.servers import blocking_servers  # noqa: PLC0415  (needs nothing of it when servers are given)
+
+    data = Path(tempfile.mkdtemp(prefix="bowerbird-tests-"))
+    try:
+        with blocking_servers(data) as local:
+            mongo, _, options = local.mongo_url.partition("/bowerbird")
+            management = local.rabbitmq.management_url.rstrip("/").replace("http://", "http://guest:guest@")
+            yield Servers(local.amqp_url.rstrip("/"), management, mongo, options, "private")
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def _docker_answers() -> bool:
+    import docker  # noqa: PLC0415
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
+        return False
+    try:
+        with contextlib.closing(docker.from_env(timeout=5)) as client:
+            return bool(client.ping())
+    except DockerException:
+        return False
+
+
+@contextlib.contextmanager
+def _containers() -> Iterator[Servers]:
+    from testcontainers.community.rabbitmq import RabbitMqContainer  # noqa: PLC0415
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415
+
+    # Not MongoDbContainer: that sets a root password, and a replica set with one needs a key file too.
+    mongodb = DockerContainer(MONGODB_IMAGE).with_command(["--replSet", "rs0", "--bind_ip_all"]).with_exposed_ports(27017)
+    with RabbitMqContainer(image=RABBITMQ_IMAGE).with_exposed_ports(15672) as rabbitmq, mongodb:
+        mongo = f"mongodb://{mongodb.get_container_host_ip()}:{mongodb.get_exposed_port(27017)}"
+        _initiate(f"{mongo}/?directConnection=true")
+        host = rabbitmq.get_container_host_ip()
+        amqp = f"amqp://guest:guest@{host}:{rabbitmq.get_exposed_port(5672)}"
+        management = f"http://guest:guest@{host}:{rabbitmq.get_exposed_port(15672)}"
+        _until_managed(management)
+        yield Servers(amqp, management, mongo, "?directConnection=true", "testcontainers")
+
+
+def _initiate(url: str) -> None:
+    with pymongo.MongoClient(url, serverSelectionTimeoutMS=500) as client:
+        deadline = time.monotonic() + 60
+        asked = False
+        while True:
+            try:
+                if not asked:
+                    client.admin.command("replSetInitiate", {"_id": "rs0", "members": [{"_id": 0, "host": "127.0.0.1:27017"}]})
+                    asked = True
+                if client.admin.command("hello")["isWritablePrimary"]:
+                    return
+            except PyMongoError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+
+
+def _until_managed(management: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            httpx.get(f"{management}/api/overview", trust_env=False).raise_for_status()
+        except httpx.HTTPError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
