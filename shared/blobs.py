@@ -31,6 +31,12 @@ CHUNK_INDEXES = [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=
 FILE_INDEXES = [
     IndexModel([("filename", ASCENDING), ("uploadDate", ASCENDING)]),
     IndexModel([("metadata.sha256", ASCENDING)], name="sha256", unique=True, partialFilterExpression={"metadata.sha256": {"$exists": True}}),
+    # Files that housekeeping has marked: few.
+    IndexModel(
+        [("metadata.unreferenced_at", ASCENDING)],
+        name="unreferenced",
+        partialFilterExpression={"metadata.unreferenced_at": {"$exists": True}},
+    ),
 ]
 
 
@@ -68,9 +74,9 @@ class Blobs:
         """The bytes from `start` up to, not including, `stop`, a chunk at a time; reads no chunk outside of them."""
         first, last = start // CHUNK_BYTES, None if stop is None else (stop - 1) // CHUNK_BYTES
         numbers: Document = {"$gte": first} if last is None else {"$gte": first, "$lte": last}
-        cursor = self._chunks.find({"files_id": file, "n": numbers}).sort("n", ASCENDING)
+        found = self._chunks.find({"files_id": file, "n": numbers}).sort("n", ASCENDING)
         # One chunk a round trip: a slow client must not make us hold a driver's batch (16 MiB) for it.
-        cursor = cursor.batch_size(1 if last is None or last > first else 2)
+        cursor = found.batch_size(1 if last is None or last > first else 2)
         while True:
             with unavailable():
                 chunk = await anext(cursor, None)
@@ -81,6 +87,13 @@ class Blobs:
             low = max(0, start - offset)
             high = len(data) if stop is None else min(len(data), stop - offset)
             yield data if (low, high) == (0, len(data)) else data[low:high]
+
+    async def read_small(self, files: Sequence[ObjectId]) -> list[bytes | None]:
+        """The bytes of files that are one chunk each, all with one query; None for each that isn't there."""
+        with unavailable():
+            chunks = await self._chunks.find({"files_id": {"$in": list(set(files))}, "n": 0}).to_list(None)
+        found = {chunk["files_id"]: chunk["data"] for chunk in chunks}
+        return [found.get(file) for file in files]
 
     async def _find(self, hashes: list[str]) -> dict[str, ObjectId]:
         with unavailable():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from shared.broker import Publication, Publisher
-    from shared.events import Event
 
-    Handler = Callable[[Event], Awaitable[Sequence[Publication]]]
+    Handler = Callable[[Any], Awaitable[Sequence[Publication]]]
+    Reader = Callable[[events.Envelope], Any]
 
 log = logging.getLogger("bowerbird.consumer")
 
@@ -39,26 +39,43 @@ def make_broker(url: str, *, grace: float) -> RabbitBroker:
     return RabbitBroker(url, apply_types=False, logger=None, reconnect_interval=RECONNECT_SECONDS, graceful_timeout=grace)
 
 
-def subscribe(broker: RabbitBroker, queue: topology.Queue, handle: Handler, publisher: Publisher, *, prefetch: int) -> None:
-    """Has `handle` called for each message of a queue, `prefetch` of them at once."""
-    source = RabbitQueue(
-        queue.name, queue_type=QueueType.QUORUM, durable=True, routing_key=queue.routing_key or "", arguments=queue.arguments
-    )
+def subscribe(
+    broker: RabbitBroker, queue: topology.Queue, handle: Handler, publisher: Publisher, *, prefetch: int, read: Reader | None = None
+) -> None:
+    """Has `handle` called for what each message of a queue carries, for `prefetch` of them at once.
+
+    `read` turns a message into what `handle` takes, or raises Undecodable; unless given it expects the queue's event.
+    """
+    arguments = cast("Any", queue.arguments)  # FastStream's type for them lists fewer than RabbitMQ has
+    source = RabbitQueue(queue.name, queue_type=QueueType.QUORUM, durable=True, routing_key=queue.routing_key or "", arguments=arguments)
+    reader = read or _event_of(queue)
 
     async def consume(message: RabbitMessage) -> None:
-        await settle(message, queue, handle, publisher)
+        await settle(message, reader, handle, publisher)
 
+    # Without a routing key the queue is bound to the default exchange alone, as every queue is.
+    exchange = EXCHANGE if queue.routing_key else RabbitExchange("")
     subscriber = broker.subscriber(
-        source, EXCHANGE, channel=Channel(prefetch_count=prefetch), ack_policy=AckPolicy.MANUAL, decoder=_undecoded, no_reply=True
+        source, exchange, channel=Channel(prefetch_count=prefetch), ack_policy=AckPolicy.MANUAL, decoder=_undecoded, no_reply=True
     )
     subscriber(consume)
+
+
+def _event_of(queue: topology.Queue) -> Reader:
+    def read(envelope: events.Envelope) -> events.Event:
+        event = events.decode(envelope)
+        if queue.routing_key != event.NAME:
+            raise Undecodable(f"{event.NAME} has no place in {queue.name}")
+        return event
+
+    return read
 
 
 @asynccontextmanager
 async def consuming(broker: RabbitBroker) -> AsyncIterator[None]:
     """Consumes, from when RabbitMQ is there until the block ends; then finishes what is in hand."""
     try:
-        while not await _started(broker):
+        while not await _started(broker):  # noqa: ASYNC110  (there is nothing to be told by)
             await asyncio.sleep(RECONNECT_SECONDS)
         yield
     finally:
@@ -75,7 +92,7 @@ async def _started(broker: RabbitBroker) -> bool:
     return True
 
 
-async def settle(message: RabbitMessage, queue: topology.Queue, handle: Handler, publisher: Publisher) -> None:
+async def settle(message: RabbitMessage, read: Reader, handle: Handler, publisher: Publisher) -> None:
     """Handles a message and decides what becomes of it.
 
     Done: ack. No event of this queue: reject, to the dead letters. A fault of ours: once more, and if it fails again, to the dead
@@ -84,14 +101,12 @@ async def settle(message: RabbitMessage, queue: topology.Queue, handle: Handler,
     """
     raw = message.raw_message
     try:
-        event = events.decode(events.Envelope(raw.type, dict(raw.headers), raw.body, raw.content_type, raw.message_id, raw.correlation_id))
-        if event.NAME != queue.routing_key:
-            raise Undecodable(f"{event.NAME} has no place in {queue.name}")
-        for publication in await _patiently(handle, event):
+        envelope = events.Envelope(raw.type, dict(raw.headers), raw.body, raw.content_type, raw.message_id, raw.correlation_id)
+        for publication in await _patiently(handle, read(envelope), raw.correlation_id):
             await publisher.publish_surely(*publication)
         verdict = raw.ack()
     except Undecodable as error:
-        log.error("not an event, so to the dead letters", extra={"queue": queue.name, "message_id": raw.message_id, "error": str(error)})
+        log.warning("not an event, so to the dead letters", extra={"message_id": raw.message_id, "error": str(error)})
         verdict = raw.reject(requeue=False)
     except Exception:
         log.exception("handler failed", extra={"correlation": raw.correlation_id, "again": not raw.redelivered})
@@ -102,13 +117,13 @@ async def settle(message: RabbitMessage, queue: topology.Queue, handle: Handler,
         log.info("connection lost before the ack: will be redelivered", extra={"correlation": raw.correlation_id, "error": repr(error)})
 
 
-async def _patiently(handle: Handler, event: Event) -> Sequence[Publication]:
+async def _patiently(handle: Handler, fact: object, correlation: str | None) -> Sequence[Publication]:
     pause = 0.2
     while True:
         try:
-            return await handle(event)
+            return await handle(fact)
         except (BrokerUnavailable, StoreUnavailable) as error:
-            log.warning("waiting", extra={"image": event.image, "correlation": event.correlation_id, "error": str(error)})
+            log.warning("waiting", extra={"correlation": correlation, "error": str(error)})
         await asyncio.sleep(pause)
         pause = min(2 * pause, 5.0)
 

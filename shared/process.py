@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from shared import settings as settings_module
@@ -14,7 +15,7 @@ from shared.errors import SettingsError, StoreUnavailable
 from shared.telemetry import log_to_stderr
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
     from shared.settings import Settings
@@ -35,7 +36,7 @@ def run(service: Service) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_until_signalled(service, settings))
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     return 0
 
@@ -48,6 +49,23 @@ async def patiently(call: Callable[[], Awaitable[None]]) -> None:
         except StoreUnavailable as error:
             log.warning("waiting for MongoDB", extra={"error": str(error)})
         await asyncio.sleep(1)
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Runs `work`, which ends only by failing, beside the block; a failure is logged."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("work in the background failed", exc_info=error)
 
 
 async def _until_signalled(service: Service, settings: Settings) -> None:

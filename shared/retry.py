@@ -43,11 +43,22 @@ def decide(error: DownloadError, *, attempt: int, snoozes: int, delays: Sequence
     asked = min(max(error.retry_after or 0.0, 0.0), delays[-1])
     if asked and snoozes < MAX_SNOOZES:
         return Again(wait=asked, delay=_at_least(asked, delays), snoozed=True)
-    spent = attempt - snoozes
-    if spent > len(delays):
+    if is_last(attempt=attempt, snoozes=snoozes, delays=delays):
         return None
+    spent = attempt - snoozes
     delay = max(delays[spent - 1], _at_least(asked, delays))
     return Again(wait=max(asked, delay * (1 - JITTER * uniform())), delay=delay, snoozed=False)
+
+
+def is_last(*, attempt: int, snoozes: int, delays: Sequence[float]) -> bool:
+    """Whether no delay is left after this attempt."""
+    return attempt - snoozes > len(delays)
+
+
+def put_off(seconds: float, delays: Sequence[float]) -> tuple[float, float]:
+    """The delay queue, and the wait in it, for a request that is to come back in about that time."""
+    wait = min(max(seconds, delays[0] / 2), delays[-1])
+    return _at_least(wait, delays), wait
 
 
 def _at_least(seconds: float, delays: Sequence[float]) -> float:

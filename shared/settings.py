@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "BOWERBIRD_"
+MAX_PORT = 65535
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -107,7 +108,7 @@ def _ports(value: str) -> Ports:
     for part in value.split(","):
         found = re.fullmatch(r"\s*([0-9]{1,5})(?:-([0-9]{1,5}))?\s*", part)
         low, high = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-        if not 1 <= low <= high <= 65535:
+        if not 1 <= low <= high <= MAX_PORT:
             raise ValueError("ports or ranges of ports, separated by commas, such as 80,443,8000-8999")
         ranges.append(range(low, high + 1))
     return Ports(ranges)
@@ -134,7 +135,7 @@ class Settings:
         _scheme("mongodb", "mongodb+srv"), None, "MongoDB, with the database's name as its path; `bowerbird up` starts a private one if unset", secret=True
     )
     host: str = _setting(_text, "127.0.0.1", "address on which the api listens")
-    port: int = _setting(_whole(0, 65535), 8000, "port on which the api listens; 0 takes any free one")
+    port: int = _setting(_whole(0, MAX_PORT), 8000, "port on which the api listens; 0 takes any free one")
     public_url: str | None = _setting(_scheme("http", "https"), None, "how clients reach the api, when that isn't how it listens (a proxy)")
     data: Path = _setting(Path, Path(".bowerbird"), "folder of the servers that `bowerbird up` starts")
     apis: int = _setting(_whole(1, 64), 1, "api processes that `bowerbird up` starts")
@@ -150,7 +151,7 @@ class Settings:
     host_concurrency: int = _setting(_whole(1, 1000), 16, "downloads under way at once from one host, in one fetcher")
     max_image_bytes: int = _setting(_size, 64 * 1024**2, "largest image")
     max_pixels: int = _setting(_whole(1, 10**10), 100_000_000, "most pixels (width times height, all frames' canvas)")
-    allow_anonymous: bool = _setting(_yes_or_no, False, "listen beyond loopback although anybody may then use the api")
+    allow_anonymous: bool = _setting(_yes_or_no, default=False, meaning="listen beyond loopback although anybody may then use the api")
     api_keys: tuple[str, ...] = _setting(_names, (), "keys of the api", secret=True)
     grace: float = _setting(duration, 20.0, "how long a service that is stopped finishes what it has begun")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error")

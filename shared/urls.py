@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ada_url
 import msgspec
@@ -41,7 +41,7 @@ class Url(msgspec.Struct, frozen=True):
     port: int
 
 
-def parse(text: str, *, ports: Container[int] | None = None) -> Url:
+def parse(text: str, *, ports: Container[Any] | None = None) -> Url:
     """Reads a URL that somebody gave us.
 
     Raises UrlRefused with one of these rules: url-too-long, url-characters, url-scheme, url-syntax,

@@ -35,7 +35,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:  # noqa: ANN401  (xdist exports no type for it)
+def pytest_configure_node(node: Any) -> None:
     """Tells a worker of pytest-xdist where the servers are."""
     if found := node.config.stash.get(SERVERS, None):
         node.workerinput["servers"] = dataclasses.asdict(found)

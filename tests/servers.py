@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pymongo
@@ -49,7 +49,7 @@ class Servers:
         try:
             yield url
         finally:
-            with pymongo.MongoClient(url) as client:
+            with pymongo.MongoClient[dict[str, Any]](url) as client:
                 client.drop_database(name)
 
 
@@ -120,7 +120,7 @@ def _containers() -> Iterator[Servers]:
 
 
 def _initiate(url: str) -> None:
-    with pymongo.MongoClient(url, serverSelectionTimeoutMS=500) as client:
+    with pymongo.MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=500) as client:
         deadline = time.monotonic() + 60
         asked = False
         while True:

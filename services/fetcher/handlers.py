@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from services.fetcher.hosts import Hosts, PutOff
 from shared import retry, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, UrlRefused
@@ -33,12 +34,15 @@ class Handlers:
         self._downloader = downloader
         self._recogniser = recogniser
         self._settings = settings
+        self._hosts = Hosts(settings.host_concurrency)
 
     async def on_download_requested(self, request: DownloadRequested) -> Sequence[Publication]:
-        """One attempt: image-fetched; or download-delayed and the next request; or download-failed."""
+        """One attempt: image-fetched; or download-delayed and the next request; or download-failed; or the same request, later."""
         started = time.monotonic()
         try:
             return [Publication(await self._fetch(request, started))]
+        except PutOff as error:
+            return [Publication(request, *retry.put_off(error.seconds, self._settings.retry_delays))]
         except DownloadError as error:
             return self._failed(request, error, _milliseconds(started))
 
@@ -48,7 +52,9 @@ class Handlers:
             url = urls.parse(request.url, ports=self._settings.fetch_ports)
         except UrlRefused as error:
             raise PermanentError(Reason.BLOCKED, error.detail) from error
-        copy = await self._downloader.download(url)
+        last = retry.is_last(attempt=request.attempt, snoozes=request.snoozes, delays=self._settings.retry_delays)
+        async with self._hosts[f"{url.host}:{url.port}"].turn(last=last):
+            copy = await self._downloader.download(url)
         image = await self._recogniser.recognise(copy.body)
         return ImageFetched(
             image=request.image, revision=request.revision, attempt=request.attempt, url=request.url, final_url=copy.final_url,
@@ -58,16 +64,17 @@ class Handlers:
 
     def _failed(self, request: DownloadRequested, error: DownloadError, took_ms: int) -> Sequence[Publication]:
         now = datetime.now(UTC)
-        facts = {
-            "image": request.image, "revision": request.revision, "attempt": request.attempt,
-            "reason": error.reason, "detail": error.detail, "failed_at": now, "took_ms": took_ms,
-        }  # fmt: skip
         again = retry.decide(
             error, attempt=request.attempt, snoozes=request.snoozes, delays=self._settings.retry_delays, uniform=random.random
         )
+        failed = DownloadFailed(
+            image=request.image, revision=request.revision, attempt=request.attempt,
+            reason=error.reason, detail=error.detail, failed_at=now, took_ms=took_ms,
+        )  # fmt: skip
+        facts = msgspec.structs.asdict(failed)
         log.info("not downloaded", extra={**facts, "url": urls.without_query(request.url), "again_in": again and again.wait})
         if not again:
-            return [Publication(DownloadFailed(**facts))]
+            return [Publication(failed)]
         following = msgspec.structs.replace(request, attempt=request.attempt + 1, snoozes=request.snoozes + again.snoozed)
         return [
             Publication(DownloadDelayed(**facts, next_attempt_at=now + timedelta(seconds=again.wait))),

@@ -1,0 +1,1 @@
+"""The storer: what became of each download goes to MongoDB."""

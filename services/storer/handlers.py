@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from shared.blobs import Blobs
     from shared.catalog import Catalog
+    from shared.dead_letters import DeadLetters, Died
     from shared.events import DownloadDelayed, DownloadFailed, ImageFetched
 
 BATCH_ITEMS = 64
@@ -27,9 +28,10 @@ WRITERS = 2
 class Handlers:
     """The storer's subscribers. Each returns when MongoDB has the outcome in a majority's journals."""
 
-    def __init__(self, images: Catalog, blobs: Blobs) -> None:
+    def __init__(self, images: Catalog, blobs: Blobs, dead_letters: DeadLetters) -> None:
         self._images = images
         self._blobs = blobs
+        self._dead_letters = dead_letters
         self._fetched: Batcher[ImageFetched, None] = Batcher(
             self._store, max_items=BATCH_ITEMS, max_size=BATCH_BYTES, size=lambda event: len(event.body), writers=WRITERS
         )
@@ -53,6 +55,11 @@ class Handlers:
             reason=event.reason, detail=event.detail, failed_at=event.failed_at,
         )  # fmt: skip
         return [Publication(failed)]
+
+    async def on_dead_letter(self, died: Died) -> list[Publication]:
+        """Where people can see it."""
+        await self._dead_letters.keep(died)
+        return []
 
     async def _store(self, events: list[ImageFetched]) -> Sequence[None]:
         # Bytes first: a document that says `stored` must never point at nothing.

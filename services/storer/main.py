@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from services.storer.handlers import Handlers
+from services.storer.housekeeping import EVERY, Housekeeping
 from shared import process, topology
 from shared.blobs import Blobs
 from shared.broker import Publisher
 from shared.catalog import Catalog
 from shared.consumer import consuming, make_broker, subscribe
+from shared.dead_letters import DeadLetters, read
+from shared.leases import Lease
 from shared.mongo import Mongo
 
 if TYPE_CHECKING:
@@ -24,6 +28,8 @@ log = logging.getLogger("bowerbird.storer")
 STORE_SECONDS = 30.0
 PREFETCH = 128
 """Twice what one batch takes, so that the next is there when it is written."""
+
+DEAD_PREFETCH = 8
 
 
 def main() -> int:
@@ -39,15 +45,19 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
         mongo = Mongo(mongo_url, timeout=STORE_SECONDS)
         stack.callback(mongo.close)
         images, blobs = Catalog(mongo), Blobs(mongo)
-        await process.patiently(images.create_indexes)
-        await process.patiently(blobs.create_indexes)
+        dead_letters = DeadLetters(mongo, blobs)
+        for collection in (images, blobs, dead_letters):
+            await process.patiently(collection.create_indexes)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()
-        handlers = Handlers(images, blobs)
+        handlers = Handlers(images, blobs, dead_letters)
         broker = make_broker(amqp_url, grace=settings.grace)
         subscribe(broker, topology.IMAGE_FETCHED, handlers.on_image_fetched, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DOWNLOAD_DELAYED, handlers.on_download_delayed, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DOWNLOAD_FAILED, handlers.on_download_failed, publisher, prefetch=PREFETCH)
+        subscribe(broker, topology.DEAD, handlers.on_dead_letter, publisher, prefetch=DEAD_PREFETCH, read=read)
         await stack.enter_async_context(consuming(broker))
+        lease = Lease(mongo, "housekeeping", holder=uuid.uuid4().hex, seconds=2 * EVERY.total_seconds())
+        await stack.enter_async_context(process.beside(Housekeeping(mongo, dead_letters).run(lease)))
         log.info("storing")
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -85,7 +86,7 @@ ENVELOPE = events.encode(EVENTS[0])
         ({"type": "image-fetched"}, "missing required field"),
     ],
 )
-def test_what_is_no_event_says_why(change: dict[str, object], problem: str) -> None:
+def test_what_is_no_event_says_why(change: dict[str, Any], problem: str) -> None:
     with pytest.raises(Undecodable, match=problem):
         events.decode(ENVELOPE._replace(**change))
 

@@ -10,30 +10,15 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorGridFSBucket
 
 from shared.blobs import CHUNK_BYTES, Blob, Blobs
-from shared.mongo import Mongo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from shared.mongo import Mongo
 
 pytestmark = pytest.mark.anyio
 
 
 def blob(body: bytes) -> Blob:
     return Blob(hashlib.sha256(body).hexdigest(), body, "image/png")
-
-
-@pytest.fixture
-async def mongo(mongo_url: str) -> AsyncIterator[Mongo]:
-    mongo = Mongo(mongo_url, timeout=10)
-    yield mongo
-    mongo.close()
-
-
-@pytest.fixture
-async def blobs(mongo: Mongo) -> Blobs:
-    blobs = Blobs(mongo)
-    await blobs.create_indexes()
-    return blobs
 
 
 async def read(blobs: Blobs, file: object, start: int = 0, stop: int | None = None) -> bytes:

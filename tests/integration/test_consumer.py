@@ -42,7 +42,7 @@ async def publisher(amqp_url: str) -> AsyncIterator[Publisher]:
 
 
 @pytest.fixture
-async def channel(amqp_url: str, publisher: Publisher) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+async def channel(amqp_url: str, publisher: Publisher) -> AsyncIterator[aio_pika.abc.AbstractChannel]:  # noqa: ARG001  (it declares)
     """Another client's channel, on a broker where everything is declared."""
     async with await aio_pika.connect(amqp_url) as connection:
         yield await connection.channel()

@@ -1,0 +1,128 @@
+"""Who may be asked now: a limit on downloads from one host, and a breaker for hosts that don't answer.
+
+A message that waits here holds a place in the prefetch window, which other hosts need. So it waits only if its turn is near;
+otherwise it is put off to a delay queue, which spends no attempt. While a host's breaker is open its images fail their
+attempt unasked, in the ordinary way with the ordinary delays, so that all of them come to an end; only the last is asked for in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from shared.errors import Reason, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+NEAR_SECONDS = 1.0
+"""A turn that is expected within this time is waited for."""
+
+BREAKER_FAILURES = 5
+BREAKER_SECONDS = 15.0
+UNREACHABLE = frozenset({Reason.CONNECT, Reason.DNS, Reason.TIMEOUT})
+
+REMEMBERED_HOSTS = 10_000
+_SMOOTHING = 0.2
+
+
+class PutOff(Exception):
+    """Not now: come back in `seconds`, roughly."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class Host:
+    """What one fetcher knows of a host. Times are of the monotonic clock, in seconds."""
+
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._free = asyncio.Semaphore(limit)
+        self._present = 0  # downloads under way, and those that wait here
+        self._returning: list[float] = []  # when those that were put off come back
+        self._average = 0.0  # of a download
+        self._failures = 0
+        self._open_until = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be forgotten."""
+        return not (self._present or self._failures or self._returning)
+
+    def expected_wait(self) -> float:
+        """How long until one more would get its turn, in seconds, as far as this fetcher can tell."""
+        now = self._clock()
+        while self._returning and self._returning[0] <= now:
+            heapq.heappop(self._returning)
+        ahead = self._present + len(self._returning) - self._limit + 1
+        return max(0.0, ahead * self._average / self._limit)
+
+    @asynccontextmanager
+    async def turn(self, *, last: bool) -> AsyncIterator[None]:
+        """One download. Raises PutOff when its turn is far, TransientError when the breaker is open and this isn't the last attempt."""
+        self._check_breaker(last=last)
+        wait = self.expected_wait()
+        if self._present >= self._limit and wait > NEAR_SECONDS:
+            heapq.heappush(self._returning, self._clock() + wait)
+            raise PutOff(wait)
+        self._present += 1
+        try:
+            async with self._free:
+                started = self._clock()
+                try:
+                    yield
+                except TransientError as error:
+                    self._failed(error)
+                    raise
+                except asyncio.CancelledError:
+                    raise
+                except Exception:
+                    self._failures = 0  # it answered, if with nothing of use
+                    raise
+                else:
+                    self._failures = 0
+                finally:
+                    took = self._clock() - started
+                    self._average += (took - self._average) * (_SMOOTHING if self._average else 1)
+        finally:
+            self._present -= 1
+
+    def _check_breaker(self, *, last: bool) -> None:
+        if self._failures < BREAKER_FAILURES or last:
+            return
+        now = self._clock()
+        if now < self._open_until:
+            raise TransientError(Reason.CONNECT, f"Not asked: the host didn't answer the last {self._failures} times.")
+        self._open_until = now + BREAKER_SECONDS  # this one probes; the others are put off meanwhile
+
+    def _failed(self, error: TransientError) -> None:
+        if error.reason not in UNREACHABLE:
+            self._failures = 0
+            return
+        self._failures += 1
+        if self._failures >= BREAKER_FAILURES:
+            self._open_until = self._clock() + BREAKER_SECONDS
+
+
+class Hosts:
+    """The hosts that a fetcher has met lately."""
+
+    def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._hosts: dict[str, Host] = {}
+
+    def __getitem__(self, name: str) -> Host:
+        """The host of this name and port."""
+        host = self._hosts.get(name)
+        if host is None:
+            if len(self._hosts) >= REMEMBERED_HOSTS:
+                self._hosts = {known: host for known, host in self._hosts.items() if not host.idle}
+            host = self._hosts[name] = Host(self._limit, self._clock)
+        return host
