@@ -1,0 +1,1 @@
+"""Bowerbird's services: each in its folder, none of which imports another."""

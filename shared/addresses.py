@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from shared.errors import UrlRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from shared.urls import Url
 
@@ -92,8 +92,6 @@ _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 _TEREDO = IPv6Network("2001::/32")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
-
-
 
 
 def may_be_asked(address: Address, allow: Iterable[Network] = ()) -> bool:

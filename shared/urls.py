@@ -45,7 +45,7 @@ def parse(text: str, *, ports: Container[Any] | None = None) -> Url:
     """Reads a URL that somebody gave us.
 
     Raises UrlRefused with one of these rules: url-too-long, url-characters, url-scheme, url-syntax,
-    url-credentials, url-host, url-port (only when `ports` is given and the URL's isn't among them).
+    url-credentials, url-host, url-port (only when `ports` is given and the URL's isn't among them). shared/addresses.py adds url-address.
     """
     if len(text) > MAX_URL_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_URL_BYTES:
         raise UrlRefused("url-too-long", f"The URL is longer than {MAX_URL_BYTES:,} bytes.")

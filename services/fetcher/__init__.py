@@ -1,0 +1,1 @@
+"""The fetcher: a URL in, an image or a reason out."""

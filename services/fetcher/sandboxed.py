@@ -1,0 +1,54 @@
+"""What runs inside a process of sandbox.py: `python -m services.fetcher.sandboxed MAX_PIXELS`, bodies in, verdicts out."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import BinaryIO
+
+import msgspec
+
+from services.fetcher.formats import sniff
+from services.fetcher.opening import open_with_pillow
+from services.fetcher.sandbox import Verdict
+from shared.errors import PermanentError, Reason
+
+MEMORY = 1024**3
+"""Bytes of address space: the largest body, DECODED_PIXELS at four bytes each, Python, and room."""
+
+_LENGTH = 8
+
+
+def main() -> None:
+    """Answers until its input ends."""
+    for limit, value in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+    serve(sys.stdin.buffer, sys.stdout.buffer, max_pixels=int(sys.argv[1]))
+
+
+def serve(source: BinaryIO, sink: BinaryIO, *, max_pixels: int) -> None:
+    """Reads bodies and writes verdicts, each after its length in eight bytes, until `source` ends."""
+    while head := source.read(_LENGTH):
+        body = source.read(int.from_bytes(head, "big"))
+        answer = msgspec.msgpack.encode(verdict(body, max_pixels=max_pixels))
+        sink.write(len(answer).to_bytes(_LENGTH, "big") + answer)
+        sink.flush()
+
+
+def verdict(body: bytes, *, max_pixels: int) -> Verdict:
+    """Pillow's word on a body, as a message."""
+    try:
+        width, height = open_with_pillow(sniff(body), body, max_pixels=max_pixels)
+    except PermanentError as error:
+        return Verdict(reason=error.reason, detail=error.detail)
+    except MemoryError:
+        return Verdict(reason=Reason.NOT_AN_IMAGE, detail="The image can't be opened within the limits of memory.")
+    return Verdict(width, height)
+
+
+if __name__ == "__main__":
+    main()
