@@ -133,9 +133,7 @@ def _chunks(file: ObjectId, body: bytes) -> list[Document]:
     if len(body) <= CHUNK_BYTES:
         return [{"_id": ObjectId(), "files_id": file, "n": 0, "data": Binary(body)}]
     parts = range(0, len(body), CHUNK_BYTES)
-    return [
-        {"_id": ObjectId(), "files_id": file, "n": n, "data": Binary(body[offset : offset + CHUNK_BYTES])} for n, offset in enumerate(parts)
-    ]
+    return [{"_id": ObjectId(), "files_id": file, "n": n, "data": Binary(body[offset : offset + CHUNK_BYTES])} for n, offset in enumerate(parts)]
 
 
 def _file(file: ObjectId, blob: Blob) -> Document:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 SUBMITTERS = 8
+BURST = 20
 DUPLICATED = 0.03
 SETTLED = {"stored", "failed"}
 SETTLE_SECONDS = 240.0
@@ -95,9 +96,11 @@ class Run:
 
     async def _submit(self, urls: list[str], pause: float) -> None:
         async with httpx.AsyncClient(base_url=self._world.base, trust_env=False, timeout=10) as client:
-            for url in urls:
-                await self._post(client, url)
-                await asyncio.sleep(pause)
+            # In bursts, so that faults meet requests under way.
+            for start in range(0, len(urls), BURST):
+                for url in urls[start : start + BURST]:
+                    await self._post(client, url)
+                await asyncio.sleep(BURST * pause)
 
     async def _post(self, client: httpx.AsyncClient, url: str) -> None:
         """As a client would: again after a 503 or a broken connection, until it is accepted or known."""
@@ -148,8 +151,8 @@ class Run:
     def _faults_by_name(self) -> dict[str, Callable[[], Awaitable[Any]]]:
         here, chance = self._world, self._chance
         faults: dict[str, Callable[[], Awaitable[Any]]] = {
-            "kill -9 RabbitMQ": lambda: here.kill_broker(chance.uniform(0, 2)),
-            "kill -9 MongoDB": lambda: here.kill_database(chance.uniform(0, 2)),
+            "kill -9 RabbitMQ": lambda: here.kill_broker(chance.uniform(0, 5)),
+            "kill -9 MongoDB": lambda: here.kill_database(chance.uniform(0, 5)),
             "cut connections to RabbitMQ": lambda: _done(here.amqp.cut()),
             "cut connections to MongoDB": lambda: _done(here.mongo.cut()),
             "delay RabbitMQ": lambda: here.slow(here.amqp, chance.uniform(1, 3)),
@@ -228,8 +231,8 @@ class Run:
         content = (await client.get(found["stored_url"])).raise_for_status().content
         if hashlib.sha256(content).hexdigest() != expected:
             return "stored with other bytes"
-        numbers = [attempt["number"] for attempt in found["attempts"]]
-        return None if len(set(numbers)) == len(numbers) else f"attempts twice in the history: {numbers}"
+        times = [attempt["at"] for attempt in found["attempts"]]
+        return None if sorted(set(times)) == times else f"attempts doubled or out of order in the history: {found['attempts']}"
 
     async def _check_queues(self) -> None:
         management = self._world.rabbitmq.management_url.replace("http://", "http://guest:guest@")

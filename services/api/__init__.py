@@ -1,0 +1,1 @@
+"""The api: HTTP in, HTTP out."""

@@ -1,0 +1,31 @@
+"""The application: every route, what they share, and what happens to errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from litestar import Litestar
+from litestar.datastructures import State
+
+from services.api import browse, content, docs, health, problems, submit
+from services.api.keys import require_key
+
+if TYPE_CHECKING:
+    from services.api.parts import Parts
+
+
+def build_app(parts: Parts) -> Litestar:
+    """The ASGI application that serves the api from its parts."""
+    return Litestar(
+        route_handlers=[
+            submit.submit, browse.list_images, browse.get_image, content.get_content,
+            health.live, health.ready, docs.reference, docs.openapi_json, docs.problem, docs.home,
+        ],
+        guards=[require_key] if parts.settings.api_keys else None,
+        exception_handlers={Exception: problems.answer},
+        state=State({"parts": parts}),
+        # Written by hand in openapi.py: Litestar's would know neither the problems nor what the handlers read themselves.
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=submit.MAX_BODY_BYTES,
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""GET and HEAD /images/{id}/content: the original bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from litestar import Request, route
+from litestar.response.base import ASGIResponse
+from litestar.response.streaming import ASGIStreamingResponse
+
+from services.api import conditions, ranges
+from services.api.browse import find
+from services.api.filenames import content_disposition
+from services.api.parts import parts
+from services.api.problems import NOT_STORED, RANGE_NOT_SATISFIABLE, Problem
+from shared.blobs import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    from shared.catalog import Image
+
+# The bytes are other people's: a browser is to show them as the image that was recognised, or not at all.
+_SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-site",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@route("/images/{image:str}/content", http_method=["GET", "HEAD"])
+async def get_content(request: Request[Any, Any, Any]) -> ASGIResponse:
+    """The original bytes of a stored image."""
+    here = parts(request)
+    image = await find(here, request.path_params["image"])
+    if image.file is None or image.size is None or image.completed_at is None:
+        detail = f"The image is {image.status}: there are no bytes to serve."
+        raise Problem(NOT_STORED, detail, status_of_image=image.status, error=image.error)
+    etag, stored = f'"{image.sha256}"', image.fetched_at or image.completed_at
+    # A PUT may give the same address other bytes: a cache has to ask, and is told 304 nearly always.
+    headers = {"ETag": etag, "Last-Modified": conditions.http_date(stored), "Cache-Control": "no-cache", **_SAFE}
+    if conditions.not_modified(
+        etag, stored, if_none_match=_header(request, "if-none-match"), if_modified_since=_header(request, "if-modified-since")
+    ):
+        return ASGIResponse(status_code=304, headers=headers)
+    headers |= {"Accept-Ranges": "bytes", "Content-Disposition": content_disposition(image.url, image.id, image.format or "bin")}
+    if request.method == "HEAD":
+        headers |= {"Content-Type": image.content_type or "", "Content-Length": str(image.size)}
+        return ASGIResponse(headers=headers, is_head_response=True)
+    selected = _selected(request, etag, image)
+    status = 200
+    if selected is None:
+        selected = range(image.size)
+    else:
+        status = 206
+        headers["Content-Range"] = f"bytes {selected.start}-{selected.stop - 1}/{image.size}"
+    return await _body(request, image, selected, status, headers)
+
+
+def _selected(request: Request[Any, Any, Any], etag: str, image: Image) -> range | None:
+    header = _header(request, "range")
+    if header is None or image.size is None or image.completed_at is None:
+        return None
+    if not conditions.range_applies(etag, image.fetched_at or image.completed_at, _header(request, "if-range")):
+        return None
+    try:
+        return ranges.parse(header, image.size)
+    except ranges.Unsatisfiable as error:
+        detail = f"The content is {image.size} bytes long."
+        raise Problem(RANGE_NOT_SATISFIABLE, detail, headers={"Content-Range": str(error)}) from None
+
+
+async def _body(request: Request[Any, Any, Any], image: Image, selected: range, status: int, headers: dict[str, str]) -> ASGIResponse:
+    here = parts(request)
+    media_type = image.content_type or "application/octet-stream"
+    if image.size is not None and image.size <= CHUNK_BYTES:
+        whole = await here.small_files.add((image.file, image.size))
+        if whole is None or len(whole) != image.size:
+            raise RuntimeError(f"The bytes of file {image.file} are not there.")
+        body = whole if len(selected) == len(whole) else whole[selected.start : selected.stop]
+        return ASGIResponse(body=body, status_code=status, headers=headers, media_type=media_type)
+    headers["Content-Length"] = str(len(selected))
+    chunks = here.blobs.read(image.file, selected.start, selected.stop)
+    return ASGIStreamingResponse(iterator=chunks, status_code=status, headers=headers, media_type=media_type)
+
+
+def _header(request: Request[Any, Any, Any], name: str) -> str | None:
+    values = request.headers.getall(name, [])
+    return ", ".join(values) if values else None

@@ -1,0 +1,110 @@
+"""The api's composition root: `bowerbird api`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from services.api import listening
+from services.api.app import build_app
+from services.api.dispatch import Dispatcher
+from services.api.health import readiness
+from services.api.parts import Parts
+from services.api.relay import Relay
+from shared import process
+from shared.batching import Batcher
+from shared.blobs import Blobs
+from shared.broker import Publisher
+from shared.catalog import Catalog
+from shared.leases import Lease
+from shared.mongo import Mongo
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+    from bson import ObjectId
+
+    from shared.settings import Settings
+
+log = logging.getLogger("bowerbird.api")
+
+STORE_SECONDS = 3.0
+"""How long MongoDB may take over one operation: a client waits for the answer."""
+STOP_SECONDS = 5.0
+ADDED_AT_ONCE = 500
+LOOKED_UP_AT_ONCE = 200
+READ_AT_ONCE = 32
+READ_BYTES = 4 * 1024**2
+
+
+def main() -> int:
+    """Runs an api process until it is told to stop."""
+    return process.run(api)
+
+
+@asynccontextmanager
+async def api(settings: Settings) -> AsyncIterator[None]:
+    """An api that answers. It waits for neither MongoDB nor RabbitMQ, and says 503 where it needs them."""
+    listener = listening.listen(settings)
+    async with AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        parts = await stack.enter_async_context(opened(settings))
+        await stack.enter_async_context(listening.serving(build_app(parts), listener, grace=min(settings.grace, STOP_SECONDS)))
+        log.info("listening", extra={"url": listening.url(listener)})
+        yield
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Parts]:
+    """What the application works with, open; closed in reverse."""
+    amqp_url = settings.require("amqp_url")
+    async with AsyncExitStack() as stack:
+        mongo = Mongo(settings.require("mongo_url"), timeout=STORE_SECONDS)
+        # In a thread: it takes leave of the server, and waits for a while if there is none.
+        stack.push_async_callback(asyncio.to_thread, mongo.close)
+        catalog, blobs = Catalog(mongo), Blobs(mongo)
+        publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
+        dispatcher = await stack.enter_async_context(Dispatcher(publisher, catalog))
+        lease = Lease(mongo, "relay", holder=f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+        await stack.enter_async_context(_beside(Relay(catalog, publisher, dispatcher, lease).run()))
+        await stack.enter_async_context(_beside(_create_indexes(catalog, blobs)))
+        yield Parts(
+            settings=settings,
+            catalog=catalog,
+            blobs=blobs,
+            dispatcher=dispatcher,
+            readiness=readiness(mongo, publisher),
+            additions=Batcher(catalog.add, max_items=ADDED_AT_ONCE),
+            lookups=Batcher(catalog.get_many, max_items=LOOKED_UP_AT_ONCE, writers=2),
+            small_files=Batcher(_reader(blobs), max_items=READ_AT_ONCE, max_size=READ_BYTES, size=lambda file: file[1], writers=2),
+        )
+
+
+def _reader(blobs: Blobs) -> Callable[[list[tuple[ObjectId, int]]], Awaitable[list[bytes | None]]]:
+    return lambda files: blobs.read_small([file for file, _ in files])
+
+
+async def _create_indexes(catalog: Catalog, blobs: Blobs) -> None:
+    await process.patiently(catalog.create_indexes)
+    await process.patiently(blobs.create_indexes)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    task.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("work in the background failed", exc_info=error)

@@ -1,0 +1,100 @@
+"""An image as clients see it."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
+
+import msgspec
+
+from shared.catalog import Image, Status  # noqa: TC001  (the same)
+
+
+class AttemptResource(msgspec.Struct, frozen=True, kw_only=True):
+    """A download. `reason` and `detail` are null for the one that gave the image."""
+
+    number: int
+    at: datetime
+    took_ms: int
+    reason: str | None = None
+    detail: str | None = None
+
+
+class ErrorResource(msgspec.Struct, frozen=True, kw_only=True):
+    """Why there is no image: `reason` is from a closed list, `detail` is for people."""
+
+    reason: str
+    detail: str
+
+
+class Links(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to go from here."""
+
+    self: str
+    content: str | None
+
+
+class ImageResource(msgspec.Struct, frozen=True, kw_only=True):
+    """An image. What isn't known (yet) is null. `size` is in bytes, `width` and `height` are in pixels."""
+
+    id: str
+    status: Status
+    source_url: str
+    stored_url: str | None
+    added_at: datetime
+    completed_at: datetime | None
+    format: str | None
+    content_type: str | None
+    width: int | None
+    height: int | None
+    size: int | None
+    sha256: str | None
+    attempts: list[AttemptResource]
+    next_attempt_at: datetime | None
+    error: ErrorResource | None
+    links: Links
+
+
+class ImagePage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the list, newest first; `next` is the address of the page after it, null on the last one."""
+
+    items: list[ImageResource]
+    next: str | None
+
+
+def address(image: str, base: str) -> str:
+    """The address of an image; `base` is BOWERBIRD_PUBLIC_URL, or empty for a path."""
+    return f"{base}/images/{image}"
+
+
+def resource(image: Image, base: str) -> ImageResource:
+    """An image's document as a resource."""
+    own = address(image.id, base)
+    content = f"{own}/content" if image.file is not None else None
+    return ImageResource(
+        id=image.id,
+        status=image.status,
+        source_url=image.url,
+        stored_url=content,
+        added_at=image.added_at,
+        completed_at=image.completed_at,
+        format=image.format,
+        content_type=image.content_type,
+        width=image.width,
+        height=image.height,
+        size=image.size,
+        sha256=image.sha256,
+        attempts=_attempts(image),
+        next_attempt_at=image.next_attempt_at,
+        error=ErrorResource(reason=image.error["reason"], detail=image.error["detail"]) if image.error else None,
+        links=Links(self=own, content=content),
+    )
+
+
+def _attempts(image: Image) -> list[AttemptResource]:
+    attempts = [
+        AttemptResource(number=failed.number, at=failed.at, took_ms=failed.took_ms, reason=failed.reason, detail=failed.detail)
+        for failed in image.attempts
+    ]
+    if image.fetched_at is not None:
+        attempts.append(AttemptResource(number=image.attempt, at=image.fetched_at, took_ms=image.took_ms or 0))
+    return attempts

@@ -1,0 +1,174 @@
+"""Dispatcher, relay and lease on a real MongoDB and RabbitMQ: what is recorded gets published."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from services.api.dispatch import Dispatcher
+from services.api.relay import PAGE, Relay
+from shared import topology, urls
+from shared.broker import Publisher
+from shared.catalog import Catalog
+from shared.errors import BrokerUnavailable
+from shared.leases import Lease
+from shared.mongo import Mongo
+from tests.api import taken
+from tests.polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from shared.catalog import Image
+    from shared.events import Event
+
+pytestmark = pytest.mark.anyio
+
+QUEUE = topology.DOWNLOAD_REQUESTED.name
+NOW = timedelta(0)
+
+
+@pytest.fixture
+async def mongo(mongo_url: str) -> AsyncIterator[Mongo]:
+    mongo = Mongo(mongo_url, timeout=10)
+    yield mongo
+    mongo.close()
+
+
+@pytest.fixture
+async def catalog(mongo: Mongo) -> Catalog:
+    catalog = Catalog(mongo)
+    await catalog.create_indexes()
+    return catalog
+
+
+@pytest.fixture
+async def publisher(amqp_url: str) -> AsyncIterator[Publisher]:
+    async with Publisher(amqp_url) as publisher:
+        await publisher.wait()
+        yield publisher
+
+
+class Broken:
+    """A publisher of which the first `confirms` messages are confirmed, and no other."""
+
+    connected = True
+
+    def __init__(self, confirms: int = 0) -> None:
+        self.confirms = confirms
+        self.tried = 0
+
+    async def publish(self, _: Event) -> None:
+        self.tried += 1
+        confirmed = self.tried <= self.confirms
+        await asyncio.sleep(0)
+        if not confirmed:
+            raise BrokerUnavailable("away")
+
+
+async def added(catalog: Catalog, count: int) -> list[Image]:
+    found = [urls.parse(f"https://example.org/{number}") for number in range(count)]
+    images = await catalog.add([(urls.image_id(url.href), url) for url in found])
+    return [image for image in images if image]
+
+
+async def left(catalog: Catalog) -> list[str]:
+    images = await catalog.undispatched(before=datetime.now(UTC) + timedelta(minutes=1), limit=10_000)
+    return [image.id for image in images]
+
+
+async def test_what_is_dispatched_is_published_once_and_marked(catalog: Catalog, publisher: Publisher, amqp_url: str) -> None:
+    images = await added(catalog, 300)
+    async with Dispatcher(publisher, catalog, in_flight=20) as dispatcher:
+        for image in images:
+            dispatcher.dispatch(image)
+
+        async def all_marked() -> bool:
+            return not await left(catalog)
+
+        await until(all_marked)
+    assert sorted(request.image for request in await taken(amqp_url, QUEUE)) == sorted(image.id for image in images)
+
+
+async def test_what_the_broker_refuses_stays_marked_as_not_dispatched(catalog: Catalog) -> None:
+    images = await added(catalog, 50)
+    broken = Broken(confirms=10)
+    async with Dispatcher(broken, catalog, in_flight=1) as dispatcher:  # type: ignore[arg-type]
+        for image in images:
+            dispatcher.dispatch(image)
+        while dispatcher._workers:
+            await asyncio.wait(dispatcher._workers)
+    assert sorted(await left(catalog)) == sorted(image.id for image in images[10:])
+    assert broken.tried == 11, "those behind the first refusal are not tried"
+
+
+async def test_beyond_its_bound_it_keeps_nothing(catalog: Catalog) -> None:
+    images = await added(catalog, 50)
+    broken = Broken(confirms=1000)
+    async with Dispatcher(broken, catalog, in_flight=1, max_waiting=10) as dispatcher:  # type: ignore[arg-type]
+        for image in images:
+            dispatcher.dispatch(image)
+        while dispatcher._workers:
+            await asyncio.wait(dispatcher._workers)
+    assert broken.tried == 10
+    assert len(await left(catalog)) == 40
+
+
+async def test_the_relay_publishes_what_stayed_behind(catalog: Catalog, publisher: Publisher, mongo: Mongo, amqp_url: str) -> None:
+    images = await added(catalog, PAGE + 10)
+    relay = Relay(catalog, publisher, Dispatcher(publisher, catalog), Lease(mongo, "relay", holder="a"), patience=NOW)
+    await until(relay.round)
+    assert await left(catalog) == []
+    assert sorted(request.image for request in await taken(amqp_url, QUEUE)) == sorted(image.id for image in images)
+
+
+async def test_the_relay_leaves_alone_what_a_dispatcher_may_be_publishing(catalog: Catalog, publisher: Publisher, mongo: Mongo) -> None:
+    await added(catalog, 3)
+    relay = Relay(catalog, publisher, Dispatcher(publisher, catalog), Lease(mongo, "relay", holder="a"), patience=timedelta(minutes=1))
+    assert await relay.round() == 0
+    assert len(await left(catalog)) == 3
+
+
+async def test_the_relay_stops_at_the_first_refusal_and_marks_what_was_confirmed(catalog: Catalog, mongo: Mongo) -> None:
+    await added(catalog, 100)
+    broken = Broken(confirms=30)
+    relay = Relay(catalog, broken, Dispatcher(broken, catalog, in_flight=5), Lease(mongo, "relay", holder="a"), patience=NOW)  # type: ignore[arg-type]
+
+    async def tried() -> int:
+        return await relay.round() or broken.tried
+
+    await until(tried)
+    assert broken.tried <= 30 + 5
+    assert len(await left(catalog)) == 70
+
+
+async def test_of_two_relays_one_works(catalog: Catalog, publisher: Publisher, mongo: Mongo, amqp_url: str) -> None:
+    await added(catalog, 500)
+    relays = [Relay(catalog, publisher, Dispatcher(publisher, catalog), Lease(mongo, "relay", holder=name), patience=NOW) for name in "ab"]
+
+    async def worked() -> bool:
+        return any(await asyncio.gather(*(relay.round() for relay in relays)))
+
+    await until(worked)
+    assert await left(catalog) == []
+    assert len(await taken(amqp_url, QUEUE)) == 500
+
+
+async def test_a_lease_has_one_holder_until_it_is_given_back_or_runs_out(mongo: Mongo) -> None:
+    first, second = Lease(mongo, "x", holder="$first", seconds=60), Lease(mongo, "x", holder="second", seconds=0.2)
+    assert await first.hold()
+    assert not await second.hold()
+    assert await first.hold(), "renewed"
+    await second.release()
+    assert not await second.hold(), "what isn't held can't be given back"
+    await first.release()
+    assert await second.hold()
+    await until(first.hold)
+
+
+async def test_of_many_who_want_a_new_lease_at_once_one_gets_it(mongo: Mongo) -> None:
+    leases = [Lease(mongo, "x", holder=str(number)) for number in range(20)]
+    assert sum(await asyncio.gather(*(lease.hold() for lease in leases))) == 1

@@ -1,0 +1,68 @@
+"""The OpenAPI document says what the application does."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from services.api import openapi
+from services.api.app import build_app
+from services.api.parts import Parts
+from services.api.resources import ImagePage, ImageResource
+from shared.settings import Settings
+
+PAGES = {"/", "/docs", "/openapi.json", "/problems/{name}"}
+
+
+def test_it_has_every_route_and_no_other() -> None:
+    nothing = cast("Any", None)
+    app = build_app(
+        Parts(
+            settings=Settings(),
+            catalog=nothing,
+            blobs=nothing,
+            dispatcher=nothing,
+            readiness=nothing,
+            additions=nothing,
+            lookups=nothing,
+            small_files=nothing,
+        )
+    )
+    served = {
+        (re.sub(r":\w+}", "}", route.path), method.lower()) for route in app.routes for method in getattr(route, "methods", ()) if method != "OPTIONS"
+    }
+    served = {(path, method) for path, method in served if path not in PAGES}
+    described = {(path, method) for path, operations in openapi.document()["paths"].items() for method in operations}
+    # HEAD goes without saying wherever there is GET.
+    described |= {(path, "head") for path, method in described if method == "get"}
+    assert described == served
+
+
+def test_every_reference_resolves() -> None:
+    document = openapi.document()
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document)):
+        place: Any = document
+        for part in reference.split("/"):
+            place = place[part]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "kind"),
+    [("/images", "post", "202", ImageResource), ("/images", "get", "200", ImagePage), ("/images/{image}", "get", "200", ImageResource)],
+)
+def test_the_examples_are_what_the_schemas_say(path: str, method: str, status: str, kind: type[msgspec.Struct]) -> None:
+    example = openapi.document()["paths"][path][method]["responses"][status]["content"]["application/json"]["example"]
+    assert msgspec.to_builtins(msgspec.convert(example, kind)).keys() == example.keys()
+
+
+def test_every_operation_says_how_it_can_fail() -> None:
+    for operations in openapi.document()["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"]
+            for status, response in operation["responses"].items():
+                if int(status) >= 400 and status != "503":
+                    assert "application/problem+json" in response["content"]
