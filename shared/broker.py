@@ -79,10 +79,29 @@ class Publisher:
 
     async def publish(self, event: Event, delay: float | None = None, wait: float | None = None) -> None:
         """Returns once the broker has confirmed. Raises BrokerUnavailable when it can't, refuses (a full queue), or takes too long."""
-        if not self.connected:
-            raise BrokerUnavailable("RabbitMQ isn't connected.")
-        assert self._channel is not None and self._exchange is not None  # noqa: S101, PT018  (for mypy; `connected` says so)
         envelope = events.encode(event)
+        if delay is not None:
+            await self.send(envelope, topology.delay_name(delay), wait=wait)
+        else:
+            # An event that must be read and has no queue is an error; one for whoever listens may have no listener.
+            await self._confirmed(envelope, self._exchange, event.NAME, mandatory=event.NAME in topology.READ)
+
+    async def send(self, envelope: events.Envelope, queue: str, *, wait: float | None = None) -> None:
+        """Publishes a message to one queue; it expires there after `wait` seconds. Raises BrokerUnavailable, as `publish`."""
+        exchange = self._channel.default_exchange if self._channel else None
+        await self._confirmed(envelope, exchange, queue, mandatory=True, wait=wait)
+
+    async def _confirmed(
+        self,
+        envelope: events.Envelope,
+        exchange: aio_pika.abc.AbstractExchange | None,
+        routing_key: str,
+        *,
+        mandatory: bool,
+        wait: float | None = None,
+    ) -> None:
+        if exchange is None or not self.connected:
+            raise BrokerUnavailable("RabbitMQ isn't connected.")
         message = aio_pika.Message(
             envelope.body,
             headers=envelope.headers,
@@ -93,20 +112,17 @@ class Publisher:
             correlation_id=envelope.correlation_id,
             expiration=wait,
         )
-        exchange = self._exchange if delay is None else self._channel.default_exchange
-        routing_key = event.NAME if delay is None else topology.delay_name(delay)
         try:
             async with asyncio.timeout(self._confirm_timeout):
-                # An event that must be read and has no queue is an error; one for whoever listens may have no listener.
-                await exchange.publish(message, routing_key, mandatory=event.NAME in topology.READ)
+                await exchange.publish(message, routing_key, mandatory=mandatory)
         except AWAY as error:
-            raise BrokerUnavailable(f"RabbitMQ didn't confirm {event.NAME}: {type(error).__name__}") from error
+            raise BrokerUnavailable(f"RabbitMQ didn't confirm {envelope.type} to {routing_key}: {type(error).__name__}") from error
         except asyncio.CancelledError as error:
             # A lost connection cancels what waits on it. When nobody cancelled this task, that is what it was.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise BrokerUnavailable(f"RabbitMQ went away before it confirmed {event.NAME}.") from error
+            raise BrokerUnavailable(f"RabbitMQ went away before it confirmed {envelope.type}.") from error
 
     async def publish_surely(self, event: Event, delay: float | None = None, wait: float | None = None) -> None:
         """As `publish`, but tries until it is confirmed: for what would cost much to make again. A full queue slows its caller here."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from shared.urls import Url
 
 COLLECTION = "images"
+MAX_ATTEMPTS = 100
+"""As many of an image's latest failures are kept."""
 DUPLICATE_KEY = 11000
 
 
@@ -43,6 +45,7 @@ class Status(StrEnum):
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """A download that failed. `took_ms` is in milliseconds."""
 
+    revision: int
     number: int
     at: datetime
     took_ms: int
@@ -167,11 +170,28 @@ class Catalog:
         revisions: dict[int, list[str]] = {}
         for request in requests:
             revisions.setdefault(request.revision, []).append(request.image)
-        operations = [
-            UpdateMany({"_id": {"$in": ids}, "revision": revision}, {"$unset": {"dispatched": ""}}) for revision, ids in revisions.items()
-        ]
+        operations = [UpdateMany({"_id": {"$in": ids}, "revision": revision}, {"$unset": {"dispatched": ""}}) for revision, ids in revisions.items()]
         with unavailable():
             await self._images.bulk_write(operations, ordered=False)
+
+    async def requeue(self, status: Status, *, limit: int) -> int:
+        """Has up to `limit` images with a status downloaded afresh, by way of the relay; how many those are.
+
+        A new revision, so that what may still be on its way for the former one changes nothing any more.
+        """
+        now = _now()
+        query = {"status": status, "requested_at": {"$lt": now}}
+        with unavailable():
+            found = await self._images.find(query, {"_id": 1}).sort(NEWEST_FIRST).limit(limit).to_list(limit)
+            changed = await self._images.update_many(
+                {"_id": {"$in": [document["_id"] for document in found]}, "status": status},
+                {
+                    "$inc": {"revision": 1},
+                    "$set": {"status": Status.QUEUED, "attempt": 0, "dispatched": False, "requested_at": now},
+                    "$unset": {"error": "", "next_attempt_at": "", "completed_at": ""},
+                },
+            )
+        return int(changed.modified_count)
 
     async def settle(self, operations: Sequence[UpdateOne]) -> None:
         """Writes outcomes: what `stored` and `unfetched` made."""
@@ -220,9 +240,17 @@ def _failed(event: DownloadFailed) -> list[UpdateOne]:
 
 def _remember(event: DownloadDelayed | DownloadFailed) -> UpdateOne:
     """Adds an attempt to the history, once, in its place."""
-    attempt = {"number": event.attempt, "at": event.failed_at, "took_ms": event.took_ms, "reason": event.reason, "detail": event.detail}
-    where = {"_id": event.image, "revision": event.revision, "attempts.number": {"$ne": event.attempt}}
-    return UpdateOne(where, {"$push": {"attempts": {"$each": [attempt], "$sort": {"number": 1}}}})
+    attempt = {
+        "revision": event.revision,
+        "number": event.attempt,
+        "at": event.failed_at,
+        "took_ms": event.took_ms,
+        "reason": event.reason,
+        "detail": event.detail,
+    }
+    same = {"revision": event.revision, "number": event.attempt}
+    where = {"_id": event.image, "revision": event.revision, "attempts": {"$not": {"$elemMatch": same}}}
+    return UpdateOne(where, {"$push": {"attempts": {"$each": [attempt], "$sort": {"at": 1}, "$slice": -MAX_ATTEMPTS}}})
 
 
 def _new_document(image: str, url: Url, now: datetime) -> Document:

@@ -49,7 +49,7 @@ async def list_images(request: Request[Any, Any, Any]) -> ASGIResponse:
     base = here.settings.public_url or ""
     limit = parameters.whole(given, "limit", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
     # One more than asked for shows whether there is a next page.
-    images = await here.catalog.page(Filters(status=_status(given)), limit=limit + 1, after=_cursor(given))
+    images = await here.catalog.page(Filters(status=_status(given)), limit=limit + 1, after=cursors.of(given))
     following = None
     if len(images) > limit:
         images = images[:limit]
@@ -82,13 +82,3 @@ def _status(given: dict[str, str]) -> Status | None:
         return Status(text)
     except ValueError:
         parameters.refuse("status", f"status must be one of {', '.join(Status)}, not {text[:64]!r}.")
-
-
-def _cursor(given: dict[str, str]) -> Position | None:
-    text = given.get("cursor")
-    if text is None:
-        return None
-    try:
-        return cursors.decode(text)
-    except ValueError:
-        parameters.refuse("cursor", "cursor must be one that `next` of an earlier page had, unchanged.")

@@ -7,6 +7,7 @@ import binascii
 import struct
 from datetime import UTC, datetime, timedelta
 
+from services.api import parameters
 from shared.catalog import Position
 from shared.urls import IMAGE_ID
 
@@ -34,3 +35,13 @@ def decode(cursor: str) -> Position:
     if version != _VERSION or position.added_at > _LAST or not IMAGE_ID.fullmatch(position.id) or encode(position) != cursor:
         raise ValueError("not a cursor")
     return position
+
+
+def of(given: dict[str, str]) -> Position | None:
+    """The position that the query parameter `cursor` stands for, if it is given. Raises Problem."""
+    if "cursor" not in given:
+        return None
+    try:
+        return decode(given["cursor"])
+    except ValueError:
+        parameters.refuse("cursor", "cursor must be one that `next` of an earlier page had, unchanged.")

@@ -21,11 +21,12 @@ from shared.batching import Batcher
 from shared.blobs import Blobs
 from shared.broker import Publisher
 from shared.catalog import Catalog
+from shared.dead_letters import DeadLetters
 from shared.leases import Lease
 from shared.mongo import Mongo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from bson import ObjectId
 
@@ -68,15 +69,18 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         # In a thread: it takes leave of the server, and waits for a while if there is none.
         stack.push_async_callback(asyncio.to_thread, mongo.close)
         catalog, blobs = Catalog(mongo), Blobs(mongo)
+        dead_letters = DeadLetters(mongo, blobs)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         dispatcher = await stack.enter_async_context(Dispatcher(publisher, catalog))
         lease = Lease(mongo, "relay", holder=f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        await stack.enter_async_context(_beside(Relay(catalog, publisher, dispatcher, lease).run()))
-        await stack.enter_async_context(_beside(_create_indexes(catalog, blobs)))
+        await stack.enter_async_context(process.beside(Relay(catalog, publisher, dispatcher, lease).run()))
+        await stack.enter_async_context(process.beside(_create_indexes(catalog, blobs, dead_letters)))
         yield Parts(
             settings=settings,
             catalog=catalog,
             blobs=blobs,
+            dead_letters=dead_letters,
+            publisher=publisher,
             dispatcher=dispatcher,
             readiness=readiness(mongo, publisher),
             additions=Batcher(catalog.add, max_items=ADDED_AT_ONCE),
@@ -89,22 +93,6 @@ def _reader(blobs: Blobs) -> Callable[[list[tuple[ObjectId, int]]], Awaitable[li
     return lambda files: blobs.read_small([file for file, _ in files])
 
 
-async def _create_indexes(catalog: Catalog, blobs: Blobs) -> None:
-    await process.patiently(catalog.create_indexes)
-    await process.patiently(blobs.create_indexes)
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    task.add_done_callback(_report)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("work in the background failed", exc_info=error)
+async def _create_indexes(*collections: Catalog | Blobs | DeadLetters) -> None:
+    for collection in collections:
+        await process.patiently(collection.create_indexes)

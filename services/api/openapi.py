@@ -10,6 +10,8 @@ import msgspec
 
 from services.api import problems
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
+from services.api.dead_letters import DeadLetterPage, DeadLetterResource
+from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
 from services.api.submit import Submission
 from shared.catalog import Status
@@ -30,6 +32,11 @@ _IMAGE: Json = {
     "attempts": [{"number": 1, "at": "2026-01-31T12:00:00.400000Z", "took_ms": 210, "reason": None, "detail": None}],
     "next_attempt_at": None, "error": None, "links": {"self": f"/images/{_ID}", "content": f"/images/{_ID}/content"},
 }  # fmt: skip
+_LETTER: Json = {
+    "id": _ID, "queue": "fetcher.download-requested", "reason": "rejected", "detail": "It is no event: type None version None is not one of …",
+    "died_at": "2026-01-31T12:00:00.120000Z", "type": None, "message_id": None, "correlation_id": None, "content_type": None, "headers": {},
+    "size": 5, "body": None, "body_encoding": None, "body_truncated": False,
+}  # fmt: skip
 _QUEUED: Json = {
     **dict.fromkeys(_IMAGE), "id": _ID, "status": "queued", "source_url": _URL, "added_at": _IMAGE["added_at"], "attempts": [],
     "links": {"self": f"/images/{_ID}", "content": None},
@@ -47,7 +54,10 @@ def version() -> str:
 @functools.cache
 def document() -> Json:
     """The document, as JSON values."""
-    _, components = msgspec.json.schema_components([Submission, ImageResource, ImagePage], ref_template="#/components/schemas/{name}")
+    _, components = msgspec.json.schema_components(
+        [Submission, ImageResource, ImagePage, RequeueRequest, Requeued, DeadLetterResource, DeadLetterPage],
+        ref_template="#/components/schemas/{name}",
+    )
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": version(), "description": DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
@@ -148,6 +158,18 @@ def _paths() -> Json:
                 {status: response for status, response in content_responses.items() if status not in {"206", "416"}}, parameters=[image_id, *preconditions[:2]],
             ),
         },
+        **_dead_letter_paths(),
+        "/requeue": {
+            "post": _operation(
+                "requeue", "Download afresh what has a status",
+                "Up to 10,000 images in one call, newest first: repeat it while `more` is true. For what a wiped broker lost (`queued`), or all that failed.",
+                {
+                    "202": _response("Accepted.", _json("Requeued", {"requeued": 12, "more": False})),
+                    **_problems(problems.BAD_BODY, problems.TOO_LARGE, problems.UNSUPPORTED_MEDIA_TYPE, problems.UNAVAILABLE),
+                },
+                body=_json("RequeueRequest", {"status": "failed"}),
+            ),
+        },
         "/health/live": {"get": _operation("live", "Whether this process answers", "", {"200": _response("It does.", _any({"status": "live"}))})},
         "/health/ready": {
             "get": _operation(
@@ -157,6 +179,40 @@ def _paths() -> Json:
                     "503": _response("One isn't: `checks` says which.", _any({"status": "not ready", "checks": {"mongodb": "ok", "rabbitmq": "not connected"}})),
                 },
             )
+        },
+    }  # fmt: skip
+
+
+def _dead_letter_paths() -> Json:
+    letter_id = _parameter("letter", "path", "A dead letter's id.", {"type": "string", "pattern": "^[a-z2-7]{26}$"}, required=True)
+    unknown = _problems(problems.UNKNOWN_DEAD_LETTER, problems.UNAVAILABLE)
+    return {
+        "/dead-letters": {
+            "get": _operation(
+                "list_dead_letters", "What could not be processed, newest first", "In pages, as images are. Looking consumes nothing.",
+                {
+                    "200": _response("A page of dead letters.", _json("DeadLetterPage", {"items": [_LETTER], "next": None})),
+                    **_problems(problems.BAD_PARAMETER, problems.UNAVAILABLE),
+                },
+                parameters=[
+                    _parameter("limit", "query", "How many a page has.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
+                    _parameter("cursor", "query", "Where the page begins: opaque, from `next`.", {"type": "string"}),
+                ],
+            ),
+        },
+        "/dead-letters/{letter}": {
+            "get": _operation(
+                "get_dead_letter", "A dead letter", "With the beginning of its body.",
+                {"200": _response("The dead letter.", _json("DeadLetterResource", {**_LETTER, "body": "hello", "body_encoding": "utf-8"})), **unknown},
+                parameters=[letter_id],
+            ),
+            "delete": _operation("delete", "Forget a dead letter", "", {"204": _response("Forgotten."), **unknown}, parameters=[letter_id]),
+        },
+        "/dead-letters/{letter}/replay": {
+            "post": _operation(
+                "replay", "Send a dead letter to its queue again", "It leaves the list once RabbitMQ has confirmed it.",
+                {"202": _response("Sent.", _any({"replayed": _ID, "queue": _LETTER["queue"]})), **unknown}, parameters=[letter_id],
+            ),
         },
     }  # fmt: skip
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from services.api.health import Readiness
     from shared.batching import Batcher
     from shared.blobs import Blobs
+    from shared.broker import Publisher
     from shared.catalog import Catalog, Image
+    from shared.dead_letters import DeadLetters
     from shared.settings import Settings
     from shared.urls import Url
 
@@ -25,6 +27,8 @@ class Parts:
     settings: Settings
     catalog: Catalog
     blobs: Blobs
+    dead_letters: DeadLetters
+    publisher: Publisher
     dispatcher: Dispatcher
     readiness: Readiness
     additions: Batcher[tuple[str, Url], Image | None]

@@ -56,6 +56,7 @@ BAD_PARAMETER = Kind(
 UNAUTHORIZED = Kind("unauthorized", 401, "A key is needed", "This server wants one of its keys, as `Authorization: Bearer <key>`.")
 NOT_FOUND = Kind("not-found", 404, "There is nothing here", "No resource has this path. The API reference at /docs lists what there is.")
 UNKNOWN_IMAGE = Kind("unknown-image", 404, "No such image", "No image has this id, or this URL was never submitted.")
+UNKNOWN_DEAD_LETTER = Kind("unknown-dead-letter", 404, "No such dead letter", "No dead letter has this id: it was replayed or deleted, or never there.")
 METHOD_NOT_ALLOWED = Kind(
     "method-not-allowed",
     405,
@@ -97,7 +98,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         BAD_REQUEST, BAD_BODY, BAD_PARAMETER, UNAUTHORIZED, NOT_FOUND, UNKNOWN_IMAGE, METHOD_NOT_ALLOWED, KNOWN_IMAGE, NOT_STORED,
-        TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, RANGE_NOT_SATISFIABLE, REFUSED_URL, INTERNAL_ERROR, UNAVAILABLE,
+        UNKNOWN_DEAD_LETTER, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, RANGE_NOT_SATISFIABLE, REFUSED_URL, INTERNAL_ERROR, UNAVAILABLE,
     )
 }  # fmt: skip
 

@@ -91,10 +91,14 @@ def resource(image: Image, base: str) -> ImageResource:
 
 
 def _attempts(image: Image) -> list[AttemptResource]:
-    attempts = [
-        AttemptResource(number=failed.number, at=failed.at, took_ms=failed.took_ms, reason=failed.reason, detail=failed.detail)
-        for failed in image.attempts
+    """In the order in which they were made: a repeated message can add one that the pipeline didn't count."""
+    made: list[tuple[datetime, int, str | None, str | None]] = [
+        (failed.at, failed.took_ms, failed.reason, failed.detail) for failed in image.attempts
     ]
     if image.fetched_at is not None:
-        attempts.append(AttemptResource(number=image.attempt, at=image.fetched_at, took_ms=image.took_ms or 0))
-    return attempts
+        made.append((image.fetched_at, image.took_ms or 0, None, None))
+    made.sort(key=lambda attempt: attempt[0])
+    return [
+        AttemptResource(number=number, at=at, took_ms=took_ms, reason=reason, detail=detail)
+        for number, (at, took_ms, reason, detail) in enumerate(made, 1)
+    ]

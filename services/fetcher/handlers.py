@@ -58,7 +58,7 @@ class Handlers:
         image = await self._recogniser.recognise(copy.body)
         return ImageFetched(
             image=request.image, revision=request.revision, attempt=request.attempt, url=request.url, final_url=copy.final_url,
-            fetched_at=datetime.now(UTC), took_ms=_milliseconds(started), format=image.format, content_type=image.content_type,
+            fetched_at=datetime.now(UTC), took_ms=_milliseconds(started), format=image.format.lower(), content_type=image.content_type,
             width=image.width, height=image.height, sha256=copy.sha256, etag=copy.etag, last_modified=copy.last_modified, body=copy.body,
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -43,7 +44,8 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
     amqp_url, mongo_url = settings.require("amqp_url"), settings.require("mongo_url")
     async with AsyncExitStack() as stack:
         mongo = Mongo(mongo_url, timeout=STORE_SECONDS)
-        stack.callback(mongo.close)
+        # In a thread: it takes leave of the server, and waits for a while if there is none.
+        stack.push_async_callback(asyncio.to_thread, mongo.close)
         images, blobs = Catalog(mongo), Blobs(mongo)
         dead_letters = DeadLetters(mongo, blobs)
         for collection in (images, blobs, dead_letters):

@@ -135,7 +135,7 @@ async def test_a_thousand_images_survive_kills_of_fetchers_and_storer(up: Up) ->
         assert set(images) == set(urls)
         for url, (kind, picture) in pictures.items():
             found = images[url]
-            assert (found["status"], found["format"], found["sha256"]) == ("stored", kind, hashlib.sha256(picture).hexdigest())
+            assert (found["status"], found["format"], found["sha256"]) == ("stored", kind.lower(), hashlib.sha256(picture).hexdigest())
             assert (await client.get(found["stored_url"])).content == picture
         assert {images[url]["error"]["reason"] for url in gone} == {"http_status"}
         assert "again" in up.output.read_text()

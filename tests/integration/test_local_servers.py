@@ -7,6 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
+import aio_pika.abc
 import pytest
 from pymongo import AsyncMongoClient
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import aio_pika.abc
 
 DURABLE: dict[str, Any] = {"x-queue-type": "quorum"}
 # RabbitMQ 3.10 forgets a quorum queue for good when it is killed within half a second of its declaration.

@@ -122,10 +122,11 @@ def mongo_url(project: Path) -> str:
 @pytest.mark.timeout(180)
 def test_every_end_leaves_nothing_running_and_every_start_finds_the_data(project: Path, port: int) -> None:
     for runs, number in enumerate((signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
-        with up(project, port) as process, pymongo.MongoClient[dict[str, Any]](mongo_url(project)) as client:
-            kept = client["bowerbird"]["kept"]
-            assert kept.count_documents({}) == runs
-            kept.insert_one({"_id": runs})
+        with up(project, port) as process:
+            with pymongo.MongoClient[dict[str, Any]](mongo_url(project)) as client:
+                kept = client["bowerbird"]["kept"]
+                assert kept.count_documents({}) == runs
+                kept.insert_one({"_id": runs})
             pids = family(process.pid)
             assert len(pids) > len(("up", "epmd", "beam", "mongod", "api", "fetcher", "fetcher", "storer"))
             process.send_signal(number)

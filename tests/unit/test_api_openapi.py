@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import Any, cast
@@ -11,7 +12,9 @@ import pytest
 
 from services.api import openapi
 from services.api.app import build_app
+from services.api.dead_letters import DeadLetterPage, DeadLetterResource
 from services.api.parts import Parts
+from services.api.requeue import Requeued
 from services.api.resources import ImagePage, ImageResource
 from shared.settings import Settings
 
@@ -20,18 +23,8 @@ PAGES = {"/", "/docs", "/openapi.json", "/problems/{name}"}
 
 def test_it_has_every_route_and_no_other() -> None:
     nothing = cast("Any", None)
-    app = build_app(
-        Parts(
-            settings=Settings(),
-            catalog=nothing,
-            blobs=nothing,
-            dispatcher=nothing,
-            readiness=nothing,
-            additions=nothing,
-            lookups=nothing,
-            small_files=nothing,
-        )
-    )
+    settings = Settings()
+    app = build_app(Parts(**{field.name: nothing for field in dataclasses.fields(Parts)} | {"settings": settings}))
     served = {
         (re.sub(r":\w+}", "}", route.path), method.lower()) for route in app.routes for method in getattr(route, "methods", ()) if method != "OPTIONS"
     }
@@ -52,7 +45,14 @@ def test_every_reference_resolves() -> None:
 
 @pytest.mark.parametrize(
     ("path", "method", "status", "kind"),
-    [("/images", "post", "202", ImageResource), ("/images", "get", "200", ImagePage), ("/images/{image}", "get", "200", ImageResource)],
+    [
+        ("/images", "post", "202", ImageResource),
+        ("/images", "get", "200", ImagePage),
+        ("/images/{image}", "get", "200", ImageResource),
+        ("/dead-letters", "get", "200", DeadLetterPage),
+        ("/dead-letters/{letter}", "get", "200", DeadLetterResource),
+        ("/requeue", "post", "202", Requeued),
+    ],
 )
 def test_the_examples_are_what_the_schemas_say(path: str, method: str, status: str, kind: type[msgspec.Struct]) -> None:
     example = openapi.document()["paths"][path][method]["responses"][status]["content"]["application/json"]["example"]

@@ -1,0 +1,64 @@
+"""Bodies in JSON, read strictly: what is wrong is said, and where."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from services.api.problems import BAD_BODY, UNSUPPORTED_MEDIA_TYPE, Problem
+
+if TYPE_CHECKING:
+    from litestar import Request
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+_JSON = re.compile(r"\s*application/(?:[a-z0-9.-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
+_WHERE = re.compile(r"^(.*?)(?: - at `\$(.*)`)?$", re.DOTALL)
+_FIELD = re.compile(r"field `(.*)`$", re.DOTALL)
+_TYPES = {
+    "`str`": "a string",
+    "`object`": "an object",
+    "`array`": "an array",
+    "`int`": "a number",
+    "`float`": "a number",
+    "`bool`": "true or false",
+    "`null`": "null",
+}
+
+
+async def read(request: Request[Any, Any, Any], kind: type[Body], *, example: str) -> Body:
+    """The body of a request. Raises Problem, which shows `example` when the body isn't of this kind."""
+    content_type = request.headers.get("content-type", "")
+    if not _JSON.match(content_type):
+        raise Problem(
+            UNSUPPORTED_MEDIA_TYPE,
+            f"The body must be JSON and the header say so, as Content-Type: application/json; it says {content_type[:100] or 'nothing'!r}. "
+            f"With curl: curl --json '{example}'",
+            headers={"Accept-Post": "application/json"},
+        )
+    try:
+        return msgspec.json.decode(await request.body(), type=kind)
+    except UnicodeDecodeError:
+        raise _bad_body("The body isn't UTF-8.", "", example) from None
+    except msgspec.MsgspecError as error:
+        raise _bad_body(*_explained(error), example) from None
+
+
+def _explained(error: msgspec.MsgspecError) -> tuple[str, str]:
+    """A sentence, and where in the body it applies, as a JSON pointer (RFC 6901)."""
+    if not isinstance(error, msgspec.ValidationError):
+        return f"The body isn't JSON: {error}.", ""
+    found = _WHERE.match(str(error))
+    message, path = (found[1], found[2] or "") if found else (str(error), "")
+    if field := _FIELD.search(message):
+        path += f".{field[1]}"
+    for name, words in _TYPES.items():
+        message = message.replace(name, words)
+    pointer = path.replace("~", "~0").replace("/", "~1").replace(".", "/")
+    return f"{message}.", pointer
+
+
+def _bad_body(detail: str, pointer: str, example: str) -> Problem:
+    return Problem(BAD_BODY, f"{detail} The body should look like {example}.", errors=[{"pointer": f"#{pointer}", "detail": detail}])

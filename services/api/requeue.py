@@ -1,0 +1,41 @@
+"""POST /requeue: downloads afresh what has a status, for instance what a wiped broker lost, or all that failed."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from litestar import Request, post
+from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
+
+from services.api import bodies, replies
+from services.api.parts import parts
+from shared.catalog import Status
+
+MAX_REQUEUED = 10_000
+"""In one call, so that each is short; clients repeat it while `more` is true."""
+
+
+class RequeueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which images: those with this status."""
+
+    status: Literal["queued", "delayed", "failed"]
+
+
+class Requeued(msgspec.Struct, frozen=True):
+    """How many images those were; `more` when there are others."""
+
+    requeued: int
+    more: bool
+
+
+_EXAMPLE = '{"status": "queued"}'
+
+
+@post("/requeue", status_code=202)
+async def requeue(request: Request[Any, Any, Any]) -> ASGIResponse:
+    """Has images with a status downloaded afresh, in the background."""
+    here = parts(request)
+    wanted = await bodies.read(request, RequeueRequest, example=_EXAMPLE)
+    requeued = await here.catalog.requeue(Status(wanted.status), limit=MAX_REQUEUED)
+    return replies.json(Requeued(requeued=requeued, more=requeued == MAX_REQUEUED), status=202)

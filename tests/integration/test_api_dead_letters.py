@@ -1,0 +1,127 @@
+"""/dead-letters and /requeue over HTTP."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared import catalog, events
+from shared.catalog import Status
+from shared.dead_letters import read
+from shared.errors import Reason
+from tests.api import running_api, taken
+from tests.polling import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.api import Api
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def api(mongo_url: str, amqp_url: str) -> AsyncIterator[Api]:
+    async with running_api(mongo_url, amqp_url) as api:
+        await until(lambda: _connected(api))
+        yield api
+
+
+async def _connected(api: Api) -> bool:
+    return api.parts.publisher.connected
+
+
+async def bury(api: Api, body: bytes = b'{"x":1}', queue: str = "fetcher.download-requested") -> str:
+    """A dead letter's address."""
+    headers = {"v": 1, "x-first-death-queue": queue, "x-first-death-reason": "rejected"}
+    died = read(events.Envelope("download-requested", headers, body, events.JSON, "m", "c"))
+    await api.parts.dead_letters.keep(died)
+    return f"/dead-letters/{died.id}"
+
+
+async def test_they_are_listed_with_queue_reason_and_time_a_page_at_a_time(api: Api) -> None:
+    for number in range(5):
+        await bury(api, str(number).encode())
+    first = (await api.client.get("/dead-letters?limit=3")).json()
+    rest = (await api.client.get(first["next"])).json()
+    letters = first["items"] + rest["items"]
+    assert (len(letters), rest["next"]) == (5, None)
+    assert {letter["queue"] for letter in letters} == {"fetcher.download-requested"}
+    assert all(letter["reason"] == "rejected" and letter["detail"].startswith("It is no event") for letter in letters)
+    assert letters[0]["headers"] == {"v": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "shown", "encoding"), [(b"caf\xc3\xa9", "café", "utf-8"), (b"\xff\x00", base64.b64encode(b"\xff\x00").decode(), "base64")]
+)
+async def test_one_is_shown_with_a_readable_body_and_looking_changes_nothing(api: Api, body: bytes, shown: str, encoding: str) -> None:
+    address = await bury(api, body)
+    for _ in range(2):
+        letter = (await api.client.get(address)).json()
+        assert (letter["body"], letter["body_encoding"], letter["body_truncated"]) == (shown, encoding, False)
+
+
+async def test_a_long_body_is_shown_in_part(api: Api) -> None:
+    letter = (await api.client.get(await bury(api, b"x" * 100_000))).json()
+    assert letter["body_truncated"]
+    assert letter["size"] == 100_000
+    assert len(letter["body"]) < 100_000
+
+
+async def test_a_replay_sends_it_to_its_queue_as_it_was_and_takes_it_off_the_list(api: Api, amqp_url: str) -> None:
+    request = events.DownloadRequested(image="a", revision=1, url="http://a/", requested_at=catalog._now())
+    address = await bury(api, events.encode(request).body)
+    answer = await api.client.post(f"{address}/replay")
+    assert answer.status_code == 202, answer.text
+    assert await taken(amqp_url, "fetcher.download-requested") == [request]
+    assert (await api.client.get(address)).status_code == 404
+
+
+async def test_one_from_a_queue_that_is_not_ours_is_not_sent_there(api: Api) -> None:
+    address = await bury(api, queue="somebody-elses")
+    answer = await api.client.post(f"{address}/replay")
+    assert answer.status_code == 404
+    assert (await api.client.get(address)).status_code == 200
+
+
+async def test_one_is_deleted(api: Api) -> None:
+    address = await bury(api)
+    assert (await api.client.delete(address)).status_code == 204
+    assert (await api.client.get("/dead-letters")).json() == {"items": [], "next": None}
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("POST", "/replay")])
+@pytest.mark.parametrize("letter", ["a" * 26, "$gt", "x"])
+async def test_an_unknown_one_is_a_problem(api: Api, method: str, path: str, letter: str) -> None:
+    answer = await api.client.request(method, f"/dead-letters/{letter}{path}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_what_failed_is_downloaded_afresh_and_what_was_on_its_way_before_counts_no_more(api: Api, amqp_url: str) -> None:
+    image = (await api.client.post("/images", json={"url": "http://example.com/a"})).json()["id"]
+    await until(lambda: _dispatched(api))
+    await taken(amqp_url, "fetcher.download-requested")
+    failed = events.DownloadFailed(image=image, revision=1, reason=Reason.DNS, detail="x", failed_at=catalog._now(), took_ms=1)
+    await api.parts.catalog.settle(catalog.unfetched(failed))
+    assert (await api.client.get(f"/images/{image}")).json()["status"] == "failed"
+
+    answer = await api.client.post("/requeue", json={"status": "failed"})
+    assert (answer.status_code, answer.json()) == (202, {"requeued": 1, "more": False})
+    found = (await api.client.get(f"/images/{image}")).json()
+    assert (found["status"], found["error"], len(found["attempts"])) == ("queued", None, 1)
+    await api.parts.catalog.settle(catalog.unfetched(failed))
+    assert (await api.client.get(f"/images/{image}")).json()["status"] == "queued"
+    [request] = await until(lambda: taken(amqp_url, "fetcher.download-requested"))
+    assert (request.image, request.revision, request.attempt) == (image, 2, 1)
+
+
+async def _dispatched(api: Api) -> bool:
+    return not await api.parts.catalog.undispatched(before=catalog._now(), limit=1)
+
+
+@pytest.mark.parametrize("body", [{"status": Status.STORED}, {"status": "x"}, {}, {"status": "failed", "limit": 1}])
+async def test_only_what_has_not_come_can_be_requeued(api: Api, body: dict[str, object]) -> None:
+    assert (await api.client.post("/requeue", json=body)).status_code == 400
