@@ -166,15 +166,15 @@ class Settings:
 
 FIELDS = {PREFIX + field.name.upper(): field for field in dataclasses.fields(Settings)}
 
-OF_THE_CLIENT = frozenset({f"{PREFIX}URL", f"{PREFIX}KEY"})
-"""What the command line reads: where the api is, and with which key."""
+OTHERS = frozenset({f"{PREFIX}URL", f"{PREFIX}KEY", f"{PREFIX}MANAGEMENT_URL"})
+"""What isn't the services' but the command line's (where the api is, and its key) and the tests' (RabbitMQ's management API)."""
 
 
 def load(environ: Mapping[str, str]) -> Settings:
     """Settings from the environment; an empty value counts as unset. Raises SettingsError."""
     values, problems = {}, []
     for name, text in sorted(environ.items()):
-        if not name.startswith(PREFIX) or name in OF_THE_CLIENT:
+        if not name.startswith(PREFIX) or name in OTHERS:
             continue
         if name not in FIELDS:
             near = difflib.get_close_matches(name, FIELDS, n=1)

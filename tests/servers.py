@@ -18,8 +18,8 @@ from pymongo.errors import PyMongoError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RABBITMQ_IMAGE = os.environ.get("BOWERBIRD_TEST_RABBITMQ_IMAGE", "rabbitmq:4-management")
-MONGODB_IMAGE = os.environ.get("BOWERBIRD_TEST_MONGODB_IMAGE", "mongo:8.0")
+RABBITMQ_IMAGE = os.environ.get("TESTS_RABBITMQ_IMAGE", "rabbitmq:4-management")
+MONGODB_IMAGE = os.environ.get("TESTS_MONGODB_IMAGE", "mongo:8.0")
 
 
 @dataclasses.dataclass(frozen=True)
