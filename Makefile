@@ -1,0 +1,63 @@
+# make up    everything on this machine        make test   the whole suite (ARGS="-k name" for pytest)
+# make check format, lint, types, unit tests   make bench, make chaos, make lock, make clean
+PYTHON ?= python3
+UV ?= uv
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+COMPILE := UV_NO_CONFIG=1 $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
+EMBEDDED := $(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["embedded"], sep="\n")'
+
+.PHONY: up test check bench chaos lock clean
+.DEFAULT_GOAL := up
+
+up: $(VENV)/.runtime
+	@exec $(BIN)/bowerbird up
+
+test: $(VENV)/.dev
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+bench: $(VENV)/.dev
+	@exec $(BIN)/python -m bench $(ARGS)
+
+chaos: $(VENV)/.dev
+	@exec $(BIN)/python -m tests.chaos $(ARGS)
+
+# The stamps depend on what they install, so that a changed lock is installed by whatever is made next.
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/.made
+	@echo "Installing the dependencies into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@echo "Installing the development tools into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or newer, or name one: make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || \
+	  { echo "Bowerbird needs Python 3.11 to 3.14, not $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.12"; exit 1; }
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m services.local.venv $(VENV)
+	@touch $@
+
+# Keeps the versions that the locks have; `make lock ARGS=--upgrade` takes the newest. Each lock holds to the ones before it.
+lock:
+	@$(COMPILE) pyproject.toml -o requirements.lock
+	@printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements.lock -o requirements-build.lock
+	@printf 'hatchling\neditables\n' | $(COMPILE) pyproject.toml - --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
+	@$(EMBEDDED) | $(COMPILE) - -o requirements-embedded.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

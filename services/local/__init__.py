@@ -1,0 +1,1 @@
+"""Everything on this machine: `bowerbird up`, and the servers of the tests."""
