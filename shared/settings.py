@@ -132,7 +132,10 @@ class Settings:
 
     amqp_url: str | None = _setting(_scheme("amqp", "amqps"), None, "RabbitMQ; `bowerbird up` starts a private one if unset", secret=True)
     mongo_url: str | None = _setting(
-        _scheme("mongodb", "mongodb+srv"), None, "MongoDB, with the database's name as its path; `bowerbird up` starts a private one if unset", secret=True
+        _scheme("mongodb", "mongodb+srv"),
+        None,
+        "MongoDB, with the database's name as its path; `bowerbird up` starts a private one if unset",
+        secret=True,
     )
     host: str = _setting(_text, "127.0.0.1", "address on which the api listens")
     port: int = _setting(_whole(0, MAX_PORT), 8000, "port on which the api listens; 0 takes any free one")

@@ -70,7 +70,9 @@ def servers() -> Iterator[Servers]:
 def _given(amqp: str, mongo: str) -> Servers:
     management = os.environ.get("BOWERBIRD_MANAGEMENT_URL")
     if not management:
-        raise SystemExit("With BOWERBIRD_AMQP_URL the tests need BOWERBIRD_MANAGEMENT_URL (http://user:password@host:15672): each has a vhost of its own.")
+        raise SystemExit(
+            "With BOWERBIRD_AMQP_URL the tests need BOWERBIRD_MANAGEMENT_URL (http://user:password@host:15672): each has a vhost of its own."
+        )
     base, _, options = mongo.partition("?")
     return Servers(amqp.rstrip("/"), management, "/".join(base.split("/")[:3]), f"?{options}" if options else "", "given")
 

@@ -56,7 +56,9 @@ BAD_PARAMETER = Kind(
 UNAUTHORIZED = Kind("unauthorized", 401, "A key is needed", "This server wants one of its keys, as `Authorization: Bearer <key>`.")
 NOT_FOUND = Kind("not-found", 404, "There is nothing here", "No resource has this path. The API reference at /docs lists what there is.")
 UNKNOWN_IMAGE = Kind("unknown-image", 404, "No such image", "No image has this id, or this URL was never submitted.")
-UNKNOWN_DEAD_LETTER = Kind("unknown-dead-letter", 404, "No such dead letter", "No dead letter has this id: it was replayed or deleted, or never there.")
+UNKNOWN_DEAD_LETTER = Kind(
+    "unknown-dead-letter", 404, "No such dead letter", "No dead letter has this id: it was replayed or deleted, or never there."
+)
 METHOD_NOT_ALLOWED = Kind(
     "method-not-allowed",
     405,

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from tests.chaos.proxy import Proxy
 from tests.origin import Origin, body, image, sequence, status
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import AsyncIterator
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ class World:
         await asyncio.gather(*(child.stop() for child in self.services.values()))
 
     async def kill_service(self, name: str, chance: random.Random) -> None:
-        """kill -9 of one process; its keeper starts it again."""
+        """SIGKILL of one process; its keeper starts it again."""
         self.services[f"{name} {chance.choice((1, 2))}"].kill()
 
     async def restart_service(self, name: str, chance: random.Random) -> None:
@@ -84,13 +84,13 @@ class World:
         await self.services[f"{name} {chance.choice((1, 2))}"].stop()
 
     async def kill_broker(self, seconds: float) -> None:
-        """kill -9 of RabbitMQ, and a start after a while."""
+        """SIGKILL of RabbitMQ, and a start after a while."""
         self.rabbitmq.kill()
         await asyncio.sleep(seconds)
         await self.rabbitmq.start()
 
     async def kill_database(self, seconds: float) -> None:
-        """kill -9 of mongod, and a start after a while."""
+        """SIGKILL of mongod, and a start after a while."""
         self.mongodb.kill()
         await asyncio.sleep(seconds)
         await self.mongodb.start()
@@ -130,7 +130,10 @@ async def _keep(child: Child) -> None:
 async def world(folder: Path) -> AsyncIterator[World]:
     """Everything started, with its data in a folder; nothing is left when the block ends."""
     chosen = ports.of_tests()
-    say = sys.stderr.write
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
     async with AsyncExitStack() as stack:
         rabbitmq = RabbitMQ(install.rabbitmq_server(say), folder / "rabbitmq", chosen)
         mongodb = MongoDB(install.mongod(folder / "mongodb", say), folder / "mongodb", chosen)

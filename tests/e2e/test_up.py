@@ -43,7 +43,7 @@ class Up:
         return [int(pid) for pid in pids if service in _command(int(pid))]
 
     def kill(self, service: str) -> None:
-        """kill -9, to all processes of a service."""
+        """SIGKILL to all processes of a service."""
         for pid in self.children(service):
             os.kill(pid, signal.SIGKILL)
 

@@ -94,9 +94,7 @@ async def test_two_urls_with_the_same_bytes_share_one_file(pipeline: Pipeline, o
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO"])
-async def test_every_format_of_the_list_is_stored_as_what_it_is_whatever_the_origin_says(
-    pipeline: Pipeline, origin: Origin, name: str
-) -> None:
+async def test_every_format_of_the_list_is_stored_as_what_it_is_whatever_the_origin_says(pipeline: Pipeline, origin: Origin, name: str) -> None:
     picture = image(name, (32, 32))
     found = await pipeline.settled(await pipeline.post(origin.on("/x.bin", body(picture, "text/plain"))))
     assert (found["status"], found["format"], found["width"], found["height"]) == ("stored", name.lower(), 32, 32), found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from motor.motor_asyncio import AsyncIOMotorGridFSBucket
@@ -12,6 +12,8 @@ from motor.motor_asyncio import AsyncIOMotorGridFSBucket
 from shared.blobs import CHUNK_BYTES, Blob, Blobs
 
 if TYPE_CHECKING:
+    from bson import ObjectId
+
     from shared.mongo import Mongo
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +23,7 @@ def blob(body: bytes) -> Blob:
     return Blob(hashlib.sha256(body).hexdigest(), body, "image/png")
 
 
-async def read(blobs: Blobs, file: object, start: int = 0, stop: int | None = None) -> bytes:
+async def read(blobs: Blobs, file: ObjectId, start: int = 0, stop: int | None = None) -> bytes:
     return b"".join([part async for part in blobs.read(file, start, stop)])
 
 
@@ -32,7 +34,7 @@ LARGE = bytes(range(256)) * (4096 * 2) + b"tail"
 async def test_what_is_stored_is_read_back_and_any_gridfs_driver_reads_it_too(blobs: Blobs, mongo: Mongo, body: bytes) -> None:
     [file] = await blobs.store([blob(body)])
     assert await read(blobs, file) == body
-    stream = await AsyncIOMotorGridFSBucket(mongo.database).open_download_stream(file)
+    stream: Any = await AsyncIOMotorGridFSBucket(mongo.database).open_download_stream(file)
     assert await stream.read() == body
     assert stream.length == len(body)
 

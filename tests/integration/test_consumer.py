@@ -52,6 +52,7 @@ async def take(channel: aio_pika.abc.AbstractChannel, queue: str) -> aio_pika.ab
     """The next message of a queue, for good."""
     source = await channel.get_queue(queue, ensure=False)
     message = await until(lambda: source.get(fail=False))
+    assert message
     await message.ack()
     return message
 
@@ -185,9 +186,7 @@ async def test_a_handler_that_fails_is_tried_once_more_and_then_the_message_is_a
     assert await empty(channel, topology.DEAD_LETTERS)
 
 
-async def test_while_a_server_is_away_the_message_is_kept_in_hand(
-    amqp_url: str, publisher: Publisher, channel: aio_pika.abc.AbstractChannel
-) -> None:
+async def test_while_a_server_is_away_the_message_is_kept_in_hand(amqp_url: str, publisher: Publisher, channel: aio_pika.abc.AbstractChannel) -> None:
     tries: list[bool] = []
 
     async def handle(_: events.Event) -> list[Publication]:

@@ -30,7 +30,7 @@ def host(clock: Clock) -> Host:
     return Host(2, clock)
 
 
-async def download(host: Host, clock: Clock, seconds: float, error: Exception | None = None, *, last: bool = False) -> None:
+async def download(host: Host, clock: Clock, seconds: float, error: BaseException | None = None, *, last: bool = False) -> None:
     async with host.turn(last=last):
         clock.now += seconds
         if error:

@@ -43,7 +43,7 @@ def test_values_are_read(name: str, text: str, value: object) -> None:
 
 def test_ports_are_ranges() -> None:
     ports = settings.load({"BOWERBIRD_FETCH_PORTS": "80, 8000-8002"}).fetch_ports
-    assert [port for port in range(65536) if port in ports] == [80, 8000, 8001, 8002]
+    assert [port for port in range(65536) if ports.__contains__(port)] == [80, 8000, 8001, 8002]
 
 
 @pytest.mark.parametrize(
