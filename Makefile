@@ -16,7 +16,7 @@ up: $(VENV)/.runtime
 	@exec $(BIN)/bowerbird up
 
 test: $(VENV)/.dev
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check
