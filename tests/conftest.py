@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from services.local.errors import StartError
 from tests.servers import Servers, servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SERVERS = pytest.StashKey[Servers]()
+MISSING = pytest.StashKey[str]()
 STARTED = pytest.StashKey[contextlib.ExitStack]()
 WITHOUT_SERVERS = ("tests/unit", "tests/contract")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Starts the servers once, in the process that controls the workers, unless only tests that need none are asked for."""
-    if handed := getattr(config, "workerinput", {}).get("servers"):
-        config.stash[SERVERS] = Servers(**handed)
+    handed = getattr(config, "workerinput", {})
+    if "servers" in handed:
+        config.stash[SERVERS] = Servers(**handed["servers"])
+    elif "missing" in handed:
+        config.stash[MISSING] = handed["missing"]
     elif not hasattr(config, "workerinput") and not config.option.collectonly and not _without_servers(config):
         config.stash[STARTED] = contextlib.ExitStack()
-        config.stash[SERVERS] = config.stash[STARTED].enter_context(servers())
+        try:
+            config.stash[SERVERS] = config.stash[STARTED].enter_context(servers())
+        except StartError as error:
+            if os.environ.get("CI") == "true":
+                raise pytest.UsageError(str(error)) from error
+            config.stash[MISSING] = str(error)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -39,6 +50,8 @@ def pytest_configure_node(node: Any) -> None:
     """Tells a worker of pytest-xdist where the servers are."""
     if found := node.config.stash.get(SERVERS, None):
         node.workerinput["servers"] = dataclasses.asdict(found)
+    elif missing := node.config.stash.get(MISSING, None):
+        node.workerinput["missing"] = missing
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -61,7 +74,9 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture(scope="session")
 def running_servers(pytestconfig: pytest.Config) -> Servers:
-    """RabbitMQ and MongoDB."""
+    """RabbitMQ and MongoDB. Without them the test is skipped on a person's machine; with CI=true the run has failed already."""
+    if missing := pytestconfig.stash.get(MISSING, None):
+        pytest.skip(missing)
     return pytestconfig.stash[SERVERS]
 
 

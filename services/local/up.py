@@ -163,7 +163,7 @@ def _summarise(settings: Settings, address: str, rabbitmq: RabbitMQ | None, data
     address = settings.public_url or address
     say("")
     say("Bowerbird is ready.")
-    say(f"  API and gallery  {address}/")
+    say(f"  API              {address}/")
     say(f"  API reference    {address}/docs")
     if rabbitmq:
         say(f"  RabbitMQ         {rabbitmq.management_url}  (log in as guest, password guest)")
