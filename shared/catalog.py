@@ -121,8 +121,8 @@ class Catalog:
 
     async def add(self, images: Sequence[tuple[str, Url]]) -> list[Image | None]:
         """Inserts an image, `queued` and not yet dispatched, for each id and URL; None for each that is known already."""
-        now = _now()
-        documents = [_new_document(image, url, now) for image, url in images]
+        at = now()
+        documents = [_new_document(image, url, at) for image, url in images]
         known: set[int] = set()
         try:
             with unavailable():
@@ -174,20 +174,20 @@ class Catalog:
         with unavailable():
             await self._images.bulk_write(operations, ordered=False)
 
-    async def requeue(self, status: Status, *, limit: int) -> int:
-        """Has up to `limit` images with a status downloaded afresh, by way of the relay; how many those are.
+    async def requeue(self, status: Status, *, limit: int, before: datetime) -> int:
+        """Has up to `limit` images with a status, requested before a time, downloaded afresh, by way of the relay; how many those are.
 
         A new revision, so that what may still be on its way for the former one changes nothing any more.
         """
-        now = _now()
-        query = {"status": status, "requested_at": {"$lt": now}}
+        at = now()
+        query = {"status": status, "requested_at": {"$lt": before}}
         with unavailable():
             found = await self._images.find(query, {"_id": 1}).sort(NEWEST_FIRST).limit(limit).to_list(limit)
             changed = await self._images.update_many(
                 {"_id": {"$in": [document["_id"] for document in found]}, "status": status},
                 {
                     "$inc": {"revision": 1},
-                    "$set": {"status": Status.QUEUED, "attempt": 0, "dispatched": False, "requested_at": now},
+                    "$set": {"status": Status.QUEUED, "attempt": 0, "dispatched": False, "requested_at": at},
                     "$unset": {"error": "", "next_attempt_at": "", "completed_at": ""},
                 },
             )
@@ -206,7 +206,7 @@ def stored(event: ImageFetched, file: ObjectId) -> list[UpdateOne]:
         "status": Status.STORED, "attempt": event.attempt, "file": file, "sha256": event.sha256, "size": len(event.body),
         "format": event.format, "content_type": event.content_type, "width": event.width, "height": event.height,
         "final_url": event.final_url, "etag": event.etag, "last_modified": event.last_modified,
-        "fetched_at": event.fetched_at, "took_ms": event.took_ms, "completed_at": _now(),
+        "fetched_at": event.fetched_at, "took_ms": event.took_ms, "completed_at": now(),
     }  # fmt: skip
     where = {"_id": event.image, "revision": event.revision, "status": {"$in": [Status.QUEUED, Status.DELAYED, Status.FAILED]}}
     done = {"dispatched": "", "error": "", "next_attempt_at": ""}
@@ -253,10 +253,10 @@ def _remember(event: DownloadDelayed | DownloadFailed) -> UpdateOne:
     return UpdateOne(where, {"$push": {"attempts": {"$each": [attempt], "$sort": {"at": 1}, "$slice": -MAX_ATTEMPTS}}})
 
 
-def _new_document(image: str, url: Url, now: datetime) -> Document:
+def _new_document(image: str, url: Url, at: datetime) -> Document:
     return {
         "_id": image, "url": url.href, "host": url.host, "status": Status.QUEUED, "revision": 1,
-        "added_at": now, "requested_at": now, "attempt": 0, "attempts": [], "dispatched": False,
+        "added_at": at, "requested_at": at, "attempt": 0, "attempts": [], "dispatched": False,
     }  # fmt: skip
 
 
@@ -264,6 +264,7 @@ def _image(document: Document) -> Image:
     return msgspec.convert(document, Image)
 
 
-def _now() -> datetime:
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+def now() -> datetime:
+    """The time as MongoDB keeps it: in whole milliseconds."""
+    time = datetime.now(UTC)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)

@@ -79,7 +79,7 @@ async def consuming(broker: RabbitBroker) -> AsyncIterator[None]:
             await asyncio.sleep(RECONNECT_SECONDS)
         yield
     finally:
-        await broker.stop()
+        await _stop(broker)
 
 
 async def _started(broker: RabbitBroker) -> bool:
@@ -87,9 +87,18 @@ async def _started(broker: RabbitBroker) -> bool:
         await broker.start()
     except AWAY as error:
         log.warning("waiting for RabbitMQ", extra={"error": type(error).__name__})
-        await broker.stop()
+        await _stop(broker)
         return False
     return True
+
+
+async def _stop(broker: RabbitBroker) -> None:
+    try:
+        await broker.stop()
+    except* AWAY as errors:
+        # RabbitMQ left first, and FastStream then leaves its connection open, to be re-established; the second time it finds nothing to take leave of.
+        log.info("stopped while RabbitMQ was away", extra={"error": repr(errors.exceptions[0])})
+        await broker.stop()
 
 
 async def settle(message: RabbitMessage, read: Reader, handle: Handler, publisher: Publisher) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +138,7 @@ class DeadLetters:
 
 def envelope_of(letter: DeadLetter, body: bytes) -> events.Envelope:
     """The message as it was, to be sent again."""
-    return events.Envelope(letter.type, json.loads(letter.headers), body, letter.content_type, letter.message_id, letter.correlation_id)
+    return events.Envelope(letter.type, msgspec.json.decode(letter.headers), body, letter.content_type, letter.message_id, letter.correlation_id)
 
 
 def _explain(died: Died) -> str:
@@ -153,4 +152,5 @@ def _explain(died: Died) -> str:
 
 def _headers_as_text(envelope: events.Envelope) -> str:
     ours = {name: value for name, value in envelope.headers.items() if not name.startswith("x-")}
-    return json.dumps(ours, default=str, ensure_ascii=False)
+    # Not json.dumps: it writes NaN and infinities, which no reader of JSON takes back.
+    return msgspec.json.encode(ours, enc_hook=str, order="deterministic").decode()

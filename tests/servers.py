@@ -106,19 +106,23 @@ def _docker_answers() -> bool:
 
 @contextlib.contextmanager
 def _containers() -> Iterator[Servers]:
-    from testcontainers.community.rabbitmq import RabbitMqContainer  # noqa: PLC0415
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415
 
-    # Not MongoDbContainer: that sets a root password, and a replica set with one needs a key file too.
-    mongodb = DockerContainer(MONGODB_IMAGE).with_command(["--replSet", "rs0", "--bind_ip_all"]).with_exposed_ports(27017)
-    with RabbitMqContainer(image=RABBITMQ_IMAGE).with_exposed_ports(15672) as rabbitmq, mongodb:
+    # Plain containers: the ready-made ones wait in a deprecated way, and MongoDbContainer sets a root password, with which
+    # a replica set needs a key file too. guest may log in from loopback only, so here is a user that may from anywhere.
+    login = "bowerbird"
+    rabbitmq = DockerContainer(RABBITMQ_IMAGE).with_exposed_ports(5672, 15672)
+    rabbitmq = rabbitmq.with_env("RABBITMQ_DEFAULT_USER", login).with_env("RABBITMQ_DEFAULT_PASS", login)
+    mongodb = DockerContainer(MONGODB_IMAGE).with_command(["--replSet", "rs0"]).with_exposed_ports(27017)
+    with rabbitmq, mongodb:
         mongo = f"mongodb://{mongodb.get_container_host_ip()}:{mongodb.get_exposed_port(27017)}"
         _initiate(f"{mongo}/?directConnection=true")
         host = rabbitmq.get_container_host_ip()
-        amqp = f"amqp://guest:guest@{host}:{rabbitmq.get_exposed_port(5672)}"
-        management = f"http://guest:guest@{host}:{rabbitmq.get_exposed_port(15672)}"
+        management = f"http://{login}:{login}@{host}:{rabbitmq.get_exposed_port(15672)}"
         _until_managed(management)
-        yield Servers(amqp, management, mongo, "?directConnection=true", "testcontainers")
+        yield Servers(
+            f"amqp://{login}:{login}@{host}:{rabbitmq.get_exposed_port(5672)}", management, mongo, "?directConnection=true", "testcontainers"
+        )
 
 
 def _initiate(url: str) -> None:

@@ -164,7 +164,7 @@ def _paths() -> Json:
                 "requeue", "Download afresh what has a status",
                 "Up to 10,000 images in one call, newest first: repeat it while `more` is true. For what a wiped broker lost (`queued`), or all that failed.",
                 {
-                    "202": _response("Accepted.", _json("Requeued", {"requeued": 12, "more": False})),
+                    "202": _response("Accepted.", _json("Requeued", {"requeued": 12, "more": False, "before": "2026-01-31T12:00:00.120000Z"})),
                     **_problems(problems.BAD_BODY, problems.TOO_LARGE, problems.UNSUPPORTED_MEDIA_TYPE, problems.UNAVAILABLE),
                 },
                 body=_json("RequeueRequest", {"status": "failed"}),

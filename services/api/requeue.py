@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
 from typing import Any, Literal
 
 import msgspec
@@ -10,23 +11,25 @@ from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolv
 
 from services.api import bodies, replies
 from services.api.parts import parts
-from shared.catalog import Status
+from shared.catalog import Status, now
 
 MAX_REQUEUED = 10_000
 """In one call, so that each is short; clients repeat it while `more` is true."""
 
 
 class RequeueRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which images: those with this status."""
+    """Which images: those with this status. `before`, from an answer, has a repetition leave out what was requeued already."""
 
     status: Literal["queued", "delayed", "failed"]
+    before: datetime | None = None
 
 
 class Requeued(msgspec.Struct, frozen=True):
-    """How many images those were; `more` when there are others."""
+    """How many images those were; `more` when there are others, for which `before` goes into the next request."""
 
     requeued: int
     more: bool
+    before: datetime
 
 
 _EXAMPLE = '{"status": "queued"}'
@@ -37,5 +40,6 @@ async def requeue(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Has images with a status downloaded afresh, in the background."""
     here = parts(request)
     wanted = await bodies.read(request, RequeueRequest, example=_EXAMPLE)
-    requeued = await here.catalog.requeue(Status(wanted.status), limit=MAX_REQUEUED)
-    return replies.json(Requeued(requeued=requeued, more=requeued == MAX_REQUEUED), status=202)
+    before = wanted.before or now()
+    requeued = await here.catalog.requeue(Status(wanted.status), limit=MAX_REQUEUED, before=before)
+    return replies.json(Requeued(requeued=requeued, more=requeued == MAX_REQUEUED, before=before), status=202)

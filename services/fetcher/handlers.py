@@ -64,9 +64,7 @@ class Handlers:
 
     def _failed(self, request: DownloadRequested, error: DownloadError, took_ms: int) -> Sequence[Publication]:
         now = datetime.now(UTC)
-        again = retry.decide(
-            error, attempt=request.attempt, snoozes=request.snoozes, delays=self._settings.retry_delays, uniform=random.random
-        )
+        again = retry.decide(error, attempt=request.attempt, snoozes=request.snoozes, delays=self._settings.retry_delays, uniform=random.random)
         failed = DownloadFailed(
             image=request.image, revision=request.revision, attempt=request.attempt,
             reason=error.reason, detail=error.detail, failed_at=now, took_ms=took_ms,

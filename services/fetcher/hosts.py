@@ -1,7 +1,7 @@
 """Who may be asked now: a limit on downloads from one host, and a breaker for hosts that don't answer.
 
-A message that waits here holds a place in the prefetch window, which other hosts need. So it waits only if its turn is near;
-otherwise it is put off to a delay queue, which spends no attempt. While a host's breaker is open its images fail their
+A message that waits here holds a place in the prefetch window, which other hosts need. So it waits only if its turn is near, and no
+longer than that; otherwise it is put off to a delay queue, which spends no attempt. While a host's breaker is open its images fail their
 attempt unasked, in the ordinary way with the ordinary delays, so that all of them come to an end; only the last is asked for in any case.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 NEAR_SECONDS = 1.0
-"""A turn that is expected within this time is waited for."""
+"""A turn that is expected within this time is waited for, and for this time: of a host that hasn't answered yet nothing can be expected."""
 
 BREAKER_FAILURES = 5
 BREAKER_SECONDS = 15.0
@@ -46,6 +46,7 @@ class Host:
         self._free = asyncio.Semaphore(limit)
         self._present = 0  # downloads under way, and those that wait here
         self._returning: list[float] = []  # when those that were put off come back
+        self._under_way: dict[object, float] = {}  # when each download began, the earliest first
         self._average = 0.0  # of a download
         self._failures = 0
         self._open_until = 0.0
@@ -61,37 +62,51 @@ class Host:
         while self._returning and self._returning[0] <= now:
             heapq.heappop(self._returning)
         ahead = self._present + len(self._returning) - self._limit + 1
-        return max(0.0, ahead * self._average / self._limit)
+        oldest = now - next(iter(self._under_way.values()), now)
+        return max(0.0, ahead * max(self._average, oldest) / self._limit)
 
     @asynccontextmanager
     async def turn(self, *, last: bool) -> AsyncIterator[None]:
         """One download. Raises PutOff when its turn is far, TransientError when the breaker is open and this isn't the last attempt."""
         self._check_breaker(last=last)
-        wait = self.expected_wait()
-        if self._present >= self._limit and wait > NEAR_SECONDS:
-            heapq.heappush(self._returning, self._clock() + wait)
-            raise PutOff(wait)
+        if self._present >= self._limit and self.expected_wait() > NEAR_SECONDS:
+            raise self._put_off()
         self._present += 1
         try:
-            async with self._free:
-                started = self._clock()
-                try:
-                    yield
-                except TransientError as error:
-                    self._failed(error)
-                    raise
-                except asyncio.CancelledError:
-                    raise
-                except Exception:
-                    self._failures = 0  # it answered, if with nothing of use
-                    raise
-                else:
-                    self._failures = 0
-                finally:
-                    took = self._clock() - started
-                    self._average += (took - self._average) * (_SMOOTHING if self._average else 1)
+            await self._wait_for_turn()
+            this, started = object(), self._clock()
+            self._under_way[this] = started
+            try:
+                yield
+            except TransientError as error:
+                self._failed(error)
+                raise
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                self._failures = 0  # it answered, if with nothing of use
+                raise
+            else:
+                self._failures = 0
+            finally:
+                took = self._clock() - started
+                self._average += (took - self._average) * (_SMOOTHING if self._average else 1)
+                del self._under_way[this]
+                self._free.release()
         finally:
             self._present -= 1
+
+    async def _wait_for_turn(self) -> None:
+        try:
+            async with asyncio.timeout(NEAR_SECONDS):
+                await self._free.acquire()
+        except TimeoutError:
+            raise self._put_off() from None
+
+    def _put_off(self) -> PutOff:
+        wait = self.expected_wait()
+        heapq.heappush(self._returning, self._clock() + wait)
+        return PutOff(wait)
 
     def _check_breaker(self, *, last: bool) -> None:
         if self._failures < BREAKER_FAILURES or last:

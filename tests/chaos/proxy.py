@@ -1,4 +1,4 @@
-"""A TCP proxy that can be told to misbehave: what lies between the services and their servers during a chaos run."""
+"""A TCP proxy that can be told to misbehave: what lies between the services and their servers when tests break things."""
 
 from __future__ import annotations
 
@@ -14,19 +14,40 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self._target = target
+        self._server: asyncio.Server | None = None
         self._pairs: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self.delay = 0.0
         self.port = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        self.cut()
+        self.shut()
         await asyncio.gather(*self._pairs, return_exceptions=True)
+
+    async def open(self) -> None:
+        """Takes connections, on the same port every time."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def shut(self) -> None:
+        """Breaks every connection and refuses new ones, until it is opened again."""
+        if self._server:
+            self._server.close()
+            self._server = None
+        self.cut()
+
+    def hold(self) -> None:
+        """Takes connections and bytes and passes nothing on, as a network does that loses packets, until `release`."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        """Passes on what was held."""
+        self._flowing.set()
 
     def cut(self) -> int:
         """Breaks every connection; how many those were."""
@@ -55,6 +76,7 @@ class Proxy:
         while block := await source.read(BLOCK):
             if self.delay:
                 await asyncio.sleep(self.delay)
+            await self._flowing.wait()
             target.write(block)
             await target.drain()
         raise ConnectionResetError  # one side left: the other goes too

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 SUBMITTERS = 8
-BURST = 20
+BURST = 5
 DUPLICATED = 0.03
 SETTLED = {"stored", "failed"}
 SETTLE_SECONDS = 240.0
@@ -92,15 +92,18 @@ class Run:
         self._chance.shuffle(urls)
         # Spread over three quarters of the time, so that faults meet work and the last ones meet stragglers.
         pause = 0.75 * self._seconds * SUBMITTERS / len(urls)
-        await asyncio.gather(*(self._submit(urls[start::SUBMITTERS], pause) for start in range(SUBMITTERS)))
+        await asyncio.gather(
+            *(self._submit(urls[start::SUBMITTERS], pause, random.Random(f"{self.report.seed} {start}")) for start in range(SUBMITTERS))
+        )
 
-    async def _submit(self, urls: list[str], pause: float) -> None:
+    async def _submit(self, urls: list[str], pause: float, chance: random.Random) -> None:
         async with httpx.AsyncClient(base_url=self._world.base, trust_env=False, timeout=10) as client:
-            # In bursts, so that faults meet requests under way.
+            # In bursts at times of their own, so that faults meet requests under way.
+            await asyncio.sleep(BURST * pause * chance.random())
             for start in range(0, len(urls), BURST):
                 for url in urls[start : start + BURST]:
                     await self._post(client, url)
-                await asyncio.sleep(BURST * pause)
+                await asyncio.sleep(BURST * pause * chance.uniform(0, 2))
 
     async def _post(self, client: httpx.AsyncClient, url: str) -> None:
         """As a client would: again after a 503 or a broken connection, until it is accepted or known."""

@@ -71,7 +71,7 @@ async def test_a_long_body_is_shown_in_part(api: Api) -> None:
 
 
 async def test_a_replay_sends_it_to_its_queue_as_it_was_and_takes_it_off_the_list(api: Api, amqp_url: str) -> None:
-    request = events.DownloadRequested(image="a", revision=1, url="http://a/", requested_at=catalog._now())
+    request = events.DownloadRequested(image="a", revision=1, url="http://a/", requested_at=catalog.now())
     address = await bury(api, events.encode(request).body)
     answer = await api.client.post(f"{address}/replay")
     assert answer.status_code == 202, answer.text
@@ -104,12 +104,12 @@ async def test_what_failed_is_downloaded_afresh_and_what_was_on_its_way_before_c
     image = (await api.client.post("/images", json={"url": "http://example.com/a"})).json()["id"]
     await until(lambda: _dispatched(api))
     await taken(amqp_url, "fetcher.download-requested")
-    failed = events.DownloadFailed(image=image, revision=1, reason=Reason.DNS, detail="x", failed_at=catalog._now(), took_ms=1)
+    failed = events.DownloadFailed(image=image, revision=1, reason=Reason.DNS, detail="x", failed_at=catalog.now(), took_ms=1)
     await api.parts.catalog.settle(catalog.unfetched(failed))
     assert (await api.client.get(f"/images/{image}")).json()["status"] == "failed"
 
     answer = await api.client.post("/requeue", json={"status": "failed"})
-    assert (answer.status_code, answer.json()) == (202, {"requeued": 1, "more": False})
+    assert (answer.status_code, answer.json()["requeued"], answer.json()["more"]) == (202, 1, False)
     found = (await api.client.get(f"/images/{image}")).json()
     assert (found["status"], found["error"], len(found["attempts"])) == ("queued", None, 1)
     await api.parts.catalog.settle(catalog.unfetched(failed))
@@ -118,8 +118,24 @@ async def test_what_failed_is_downloaded_afresh_and_what_was_on_its_way_before_c
     assert (request.image, request.revision, request.attempt) == (image, 2, 1)
 
 
+async def test_a_repetition_leaves_out_what_was_requeued_already(api: Api) -> None:
+    for number in range(5):
+        await api.client.post("/images", json={"url": f"http://example.com/{number}"})
+    await until(lambda: _later(api))
+    before = catalog.now()
+    assert [await api.parts.catalog.requeue(Status.QUEUED, limit=2, before=before) for _ in range(4)] == [2, 2, 1, 0]
+    first = (await api.client.post("/requeue", json={"status": "queued"})).json()
+    again = (await api.client.post("/requeue", json={"status": "queued", "before": first["before"]})).json()
+    assert (first["requeued"], again["requeued"]) == (5, 0)
+
+
+async def _later(api: Api) -> bool:
+    newest = await api.parts.catalog._images.find_one(sort=[("requested_at", -1)])
+    return newest is not None and newest["requested_at"] < catalog.now()
+
+
 async def _dispatched(api: Api) -> bool:
-    return not await api.parts.catalog.undispatched(before=catalog._now(), limit=1)
+    return not await api.parts.catalog.undispatched(before=catalog.now(), limit=1)
 
 
 @pytest.mark.parametrize("body", [{"status": Status.STORED}, {"status": "x"}, {}, {"status": "failed", "limit": 1}])

@@ -91,7 +91,8 @@ class Gate:
 def through(gate: Gate, url: str) -> str:
     """The URL with the gate's port, and for MongoDB without the discovery that would lead around it."""
     parts = urlsplit(url)
-    netloc = parts.netloc.rpartition(":")[0] + f":{gate.port}"
+    user, at, _ = parts.netloc.rpartition("@")
+    netloc = f"{user}{at}127.0.0.1:{gate.port}"
     return parts._replace(netloc=netloc, query="directConnection=true" if parts.scheme == "mongodb" else parts.query).geturl()
 
 

@@ -70,6 +70,25 @@ async def test_a_turn_that_is_far_is_put_off_for_about_as_long_as_it_would_take(
     assert waits == [5, 10, 15, 20, 25, 30]
 
 
+async def test_a_host_that_has_not_answered_yet_is_judged_by_how_long_it_has_taken(host: Host, clock: Clock) -> None:
+    async with host.turn(last=False), host.turn(last=False):
+        clock.now += 10
+        with pytest.raises(PutOff) as caught:
+            await download(host, clock, 0)
+        assert caught.value.seconds == 5
+
+
+async def test_a_turn_that_seemed_near_and_does_not_come_is_given_up(host: Host, clock: Clock) -> None:
+    async with host.turn(last=False), host.turn(last=False):
+        with pytest.raises(PutOff):
+            await asyncio.wait_for(download(host, clock, 0), 5)
+    await download(host, clock, 0)
+    assert host.idle is False
+    clock.now += 60
+    host.expected_wait()
+    assert host.idle
+
+
 async def test_those_that_came_back_no_longer_count(host: Host, clock: Clock) -> None:
     await download(host, clock, 10)
     async with host.turn(last=False), host.turn(last=False):

@@ -19,7 +19,8 @@ def bowerbird(*arguments: str, **environ: str) -> subprocess.CompletedProcess[st
 def test_help_has_a_line_for_each_command() -> None:
     done = bowerbird("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert {"up", "api", "fetcher", "storer"} <= {line.split()[0] for line in done.stdout.splitlines() if line}
+    first_words = {line.strip("│ ").partition(" ")[0] for line in done.stdout.splitlines()}
+    assert {"up", "api", "fetcher", "storer", "dead", "requeue", "--url", "--key", "--json"} <= first_words
 
 
 def test_wrong_settings_end_it_with_a_line_for_each() -> None:
