@@ -26,6 +26,10 @@ log = logging.getLogger("bowerbird.broker")
 
 RECONNECT_SECONDS = 1.0
 CONFIRM_SECONDS = 10.0
+LARGEST_MESSAGE = 16 * 1024**2
+LARGEST_MESSAGE_BEFORE_4 = 128 * 1024**2
+HEADER_BYTES = 64 * 1024
+"""More than the fields of any event take."""
 
 # What aio-pika raises when the broker is away, refuses, or drops the connection; RuntimeError comes from channels of a
 # connection that is being re-established.
@@ -76,6 +80,19 @@ class Publisher:
         """Returns once connected for the first time and everything is declared."""
         if self._connecting:
             await self._connecting
+
+    @property
+    def max_body(self) -> int:
+        """The largest body that the broker takes, in bytes, as far as its version tells: its max_message_size can't be asked for.
+
+        16 MiB by default from RabbitMQ 4.0 on, 128 MiB before; a larger message closes the channel, and with it every
+        publish that is under way.
+        """
+        transport = self._connection.transport if self._connection else None
+        properties = transport.connection.server_properties if transport else {}
+        major = str(properties.get("version", "")).partition(".")[0]
+        whole = LARGEST_MESSAGE_BEFORE_4 if major.isdecimal() and int(major) < 4 else LARGEST_MESSAGE  # noqa: PLR2004
+        return whole - HEADER_BYTES
 
     async def publish(self, event: Event, delay: float | None = None, wait: float | None = None) -> None:
         """Returns once the broker has confirmed. Raises BrokerUnavailable when it can't, refuses (a full queue), or takes too long."""

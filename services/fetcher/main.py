@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -31,13 +32,22 @@ async def fetcher(settings: Settings) -> AsyncIterator[None]:
     """A fetcher at work, once RabbitMQ is there. It has no use for MongoDB, nor a way to it."""
     amqp_url = settings.require("amqp_url")
     async with AsyncExitStack() as stack:
-        downloader = await stack.enter_async_context(Downloader(settings))
-        recogniser = await stack.enter_async_context(Recogniser(settings))
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()
+        settings = _within(settings, publisher.max_body)
+        downloader = await stack.enter_async_context(Downloader(settings))
+        recogniser = await stack.enter_async_context(Recogniser(settings))
         handlers = Handlers(downloader, recogniser, settings)
         broker = make_broker(amqp_url, grace=settings.grace)
         subscribe(broker, topology.DOWNLOAD_REQUESTED, handlers.on_download_requested, publisher, prefetch=settings.fetch_concurrency)
         await stack.enter_async_context(consuming(broker))
         log.info("fetching")
         yield
+
+
+def _within(settings: Settings, max_body: int) -> Settings:
+    """Settings under which no image is larger than one message may be."""
+    if settings.max_image_bytes <= max_body:
+        return settings
+    log.warning("RabbitMQ takes no larger image", extra={"max_image_bytes": max_body, "setting": settings.max_image_bytes})
+    return dataclasses.replace(settings, max_image_bytes=max_body)

@@ -98,3 +98,14 @@ async def test_every_format_of_the_list_is_stored_as_what_it_is_whatever_the_ori
     picture = image(name, (32, 32))
     found = await pipeline.settled(await pipeline.post(origin.on("/x.bin", body(picture, "text/plain"))))
     assert (found["status"], found["format"], found["width"], found["height"]) == ("stored", name.lower(), 32, 32), found
+
+
+async def test_an_image_of_many_chunks_arrives_as_it_was(pipeline: Pipeline, origin: Origin) -> None:
+    picture = image("BMP", (2000, 1500))
+    assert len(picture) > 8 * 1024 * 1024
+    location = await pipeline.post(origin.on("/large.bmp", body(picture, "image/bmp")))
+    found = await pipeline.settled(location)
+    assert (found["status"], found["size"]) == ("stored", len(picture))
+    assert await pipeline.content(location) == picture
+    middle = await pipeline.client.get(f"{location}/content", headers={"range": "bytes=3000000-3000999"})
+    assert middle.content == picture[3_000_000:3_001_000]

@@ -12,7 +12,7 @@ import aio_pika
 import pytest
 
 from shared import events, topology
-from shared.broker import Publication, Publisher
+from shared.broker import HEADER_BYTES, LARGEST_MESSAGE, LARGEST_MESSAGE_BEFORE_4, Publication, Publisher
 from shared.consumer import consuming, make_broker, subscribe
 from shared.errors import BrokerUnavailable, Reason, StoreUnavailable
 from tests.polling import until
@@ -88,6 +88,16 @@ async def test_an_event_arrives_as_it_was_sent_and_persistent(publisher: Publish
     assert decoded(message) == sent
     assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
     assert message.body == sent.body
+
+
+async def test_a_body_as_large_as_the_broker_takes_arrives(publisher: Publisher, channel: aio_pika.abc.AbstractChannel) -> None:
+    assert publisher.max_body in {LARGEST_MESSAGE - HEADER_BYTES, LARGEST_MESSAGE_BEFORE_4 - HEADER_BYTES}
+    sent = events.ImageFetched(
+        image="a", revision=1, url="http://a/", final_url="http://a/", fetched_at=AT, took_ms=1, format="bmp", content_type="image/bmp",
+        width=1, height=1, sha256="x", body=bytes(publisher.max_body),
+    )  # fmt: skip
+    await publisher.publish(sent)
+    assert len((await take(channel, "storer.image-fetched")).body) == publisher.max_body
 
 
 async def test_a_delayed_event_comes_back_to_the_fetchers_and_not_before(publisher: Publisher, channel: aio_pika.abc.AbstractChannel) -> None:
