@@ -26,14 +26,15 @@ log = logging.getLogger("bowerbird.broker")
 
 RECONNECT_SECONDS = 1.0
 CONFIRM_SECONDS = 10.0
+OPEN_SECONDS = 15.0
 LARGEST_MESSAGE = 16 * 1024**2
 LARGEST_MESSAGE_BEFORE_4 = 128 * 1024**2
 HEADER_BYTES = 64 * 1024
 """More than the fields of any event take."""
 
 # What aio-pika raises when the broker is away, refuses, or drops the connection; RuntimeError comes from channels of a
-# connection that is being re-established.
-AWAY = (AMQPError, OSError, TimeoutError, RuntimeError)
+# connection that is being closed, StopAsyncIteration from one that is dropped in the middle of its greeting.
+AWAY = (AMQPError, OSError, TimeoutError, RuntimeError, StopAsyncIteration)
 
 
 class Publication(NamedTuple):
@@ -54,32 +55,30 @@ class Publisher:
         self._url = url
         self._delays = delays
         self._confirm_timeout = confirm_timeout
-        self._connection: aio_pika.abc.AbstractRobustConnection | None = None
-        self._channel: aio_pika.abc.AbstractRobustChannel | None = None
+        self._connection: aio_pika.abc.AbstractConnection | None = None
+        self._channel: aio_pika.abc.AbstractChannel | None = None
         self._exchange: aio_pika.abc.AbstractExchange | None = None
-        self._connecting: asyncio.Task[None] | None = None
+        self._opened = asyncio.Event()
+        self._keeping: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Begins to connect and returns at once: a publisher is of use (its owner can answer) before the broker is up."""
-        self._connecting = asyncio.create_task(self._connect())
+        self._keeping = asyncio.create_task(self._keep_open())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._connecting:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
-        if self._connection:
-            await self._connection.close()
+        if self._keeping:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
 
     @property
     def connected(self) -> bool:
         """Whether a publish can be tried now."""
-        return bool(self._exchange and self._connection and self._connection.connected.is_set() and self._channel and not self._channel.is_closed)
+        return self._exchange is not None
 
     async def wait(self) -> None:
-        """Returns once connected for the first time and everything is declared."""
-        if self._connecting:
-            await self._connecting
+        """Returns once connected, with everything declared."""
+        await self._opened.wait()
 
     @property
     def max_body(self) -> int:
@@ -89,7 +88,7 @@ class Publisher:
         publish that is under way.
         """
         transport = self._connection.transport if self._connection else None
-        properties = transport.connection.server_properties if transport else {}
+        properties = getattr(transport and transport.connection, "server_properties", {})
         major = str(properties.get("version", "")).partition(".")[0]
         whole = LARGEST_MESSAGE_BEFORE_4 if major.isdecimal() and int(major) < 4 else LARGEST_MESSAGE  # noqa: PLR2004
         return whole - HEADER_BYTES
@@ -165,20 +164,32 @@ class Publisher:
         except AWAY as error:
             raise BrokerUnavailable(f"RabbitMQ didn't answer about {queue.name}: {type(error).__name__}") from error
 
-    async def _connect(self) -> None:
+    async def _keep_open(self) -> None:
+        """Connects, and connects again whenever the connection or its channel is lost, for ever.
+
+        Not aio-pika's robust connection: nothing bounds the time that its restoring takes, and a channel that it restores doesn't
+        know a topology that was wiped.
+        """
         while True:
             try:
-                self._connection = await aio_pika.connect_robust(self._url, reconnect_interval=RECONNECT_SECONDS, fail_fast=True, timeout=5)
-                break
+                await self._until_lost()
             except AWAY as error:
                 log.warning("waiting for RabbitMQ", extra={"error": type(error).__name__})
-                await asyncio.sleep(RECONNECT_SECONDS)
-        await self._open()
+            await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _open(self) -> None:
-        assert self._connection is not None  # noqa: S101
-        self._channel = self._connection.channel(publisher_confirms=True, on_return_raises=True)
-        await self._channel.initialize()
-        # Declared on the channel that stays: aio-pika declares it all again after a reconnect, a wiped broker's too.
-        await topology.declare(self._channel, self._delays)
-        self._exchange = await self._channel.get_exchange(topology.EXCHANGE, ensure=False)
+    async def _until_lost(self) -> None:
+        async with asyncio.timeout(OPEN_SECONDS) as opening, await aio_pika.connect(self._url) as self._connection:
+            self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+            await topology.declare(self._channel, self._delays)
+            lost = asyncio.Event()
+            # An error closes the channel and leaves the connection: either way this one is of no more use.
+            self._channel.close_callbacks.add(lambda *_: lost.set())
+            self._connection.close_callbacks.add(lambda *_: lost.set())
+            opening.reschedule(None)
+            try:
+                self._exchange = await self._channel.get_exchange(topology.EXCHANGE, ensure=False)
+                self._opened.set()
+                await lost.wait()
+            finally:
+                self._exchange = None
+                opening.reschedule(asyncio.get_running_loop().time() + OPEN_SECONDS)

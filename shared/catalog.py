@@ -193,6 +193,12 @@ class Catalog:
             )
         return int(changed.modified_count)
 
+    async def standing(self, images: Iterable[str]) -> dict[str, tuple[int, Status]]:
+        """The revision and status of each of these images that is there."""
+        with unavailable():
+            found = self._images.find({"_id": {"$in": list(images)}}, {"revision": 1, "status": 1})
+            return {document["_id"]: (document["revision"], Status(document["status"])) async for document in found}
+
     async def settle(self, operations: Sequence[UpdateOne]) -> None:
         """Writes outcomes: what `stored` and `unfetched` made."""
         if operations:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
-from shared import events, topology
-from shared.broker import AWAY, RECONNECT_SECONDS
+from shared import events, process, topology
+from shared.broker import AWAY, OPEN_SECONDS, RECONNECT_SECONDS
 from shared.errors import BrokerUnavailable, StoreUnavailable, Undecodable
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bowerbird.consumer")
 
+WATCH_SECONDS = 5.0
+WATCH_TIMES = 4
 EXCHANGE = RabbitExchange(topology.EXCHANGE, type=ExchangeType.TOPIC, durable=True)
 
 
@@ -72,22 +75,51 @@ def _event_of(queue: topology.Queue) -> Reader:
 
 
 @asynccontextmanager
-async def consuming(broker: RabbitBroker) -> AsyncIterator[None]:
-    """Consumes, from when RabbitMQ is there until the block ends; then finishes what is in hand."""
+async def consuming(broker: RabbitBroker, publisher: Publisher) -> AsyncIterator[None]:
+    """Consumes, from when RabbitMQ is there until the block ends; then finishes what is in hand.
+
+    aio-pika restores connection and consumers by itself. Should it fail at that, silently, the process asks itself to stop: whoever looks after it starts it again.
+    """
     try:
         while not await _started(broker):  # noqa: ASYNC110  (there is nothing to be told by)
             await asyncio.sleep(RECONNECT_SECONDS)
-        yield
+        async with process.beside(_watch(broker, publisher)):
+            yield
     finally:
         await _stop(broker)
 
 
 async def _started(broker: RabbitBroker) -> bool:
     try:
-        await broker.start()
+        async with asyncio.timeout(OPEN_SECONDS):
+            await broker.start()
     except AWAY as error:
         log.warning("waiting for RabbitMQ", extra={"error": type(error).__name__})
         await _stop(broker)
+        return False
+    return True
+
+
+async def _watch(broker: RabbitBroker, publisher: Publisher) -> None:
+    """Ends the process when RabbitMQ is there, as the publisher knows, and yet a consumer is missing WATCH_TIMES times in a row."""
+    missing = 0
+    while missing < WATCH_TIMES:
+        await asyncio.sleep(WATCH_SECONDS)
+        missing = 0 if not publisher.connected or await _consumes_everything(broker) else missing + 1
+    log.error("lost its consumers, and is stopping to be started again")
+    signal.raise_signal(signal.SIGTERM)
+
+
+async def _consumes_everything(broker: RabbitBroker) -> bool:
+    try:
+        async with asyncio.timeout(WATCH_SECONDS):
+            for subscriber in broker.subscribers:
+                # FastStream has no word for either.
+                queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # type: ignore[attr-defined]  # noqa: SLF001
+                channel = await queue.channel.get_underlay_channel()
+                if channel.is_closed or tag not in channel.consumers:
+                    return False
+    except AWAY:
         return False
     return True
 

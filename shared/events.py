@@ -41,13 +41,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DownloadRequested(Event, frozen=True, kw_only=True):
-    """The api wants this URL. `attempt` counts every try from 1, `snoozes` those after which the origin asked us to wait."""
+    """The api wants this URL. `attempt` counts every try from 1, `snoozes` those after which the origin asked us to wait.
+
+    `not_before` is when its turn comes, for one that was put off because its host is busy.
+    """
 
     NAME: ClassVar[str] = "download-requested"
 
     url: str
     requested_at: datetime
     snoozes: int = 0
+    not_before: datetime | None = None
 
 
 class ImageFetched(Event, frozen=True, kw_only=True):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Service = Callable[[Settings], AbstractAsyncContextManager[None]]
 
+HARD_STOP_SECONDS = 10.0
+
 log = logging.getLogger("bowerbird.process")
 
 
@@ -82,6 +84,8 @@ async def _until_signalled(service: Service, settings: Settings) -> None:
             # What is in hand goes back to its queue when the connection drops: nothing is lost by leaving now.
             os._exit(1)
         signalled.set()
+        # A server that hangs must not hold up the end: what isn't finished by then goes back to its queue all the same.
+        asyncio.get_running_loop().call_later(settings.grace + HARD_STOP_SECONDS, os._exit, 1)
         if not running.is_set():  # still waiting for its servers, with nothing in hand
             serving.cancel()
 

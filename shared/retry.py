@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MAX_SNOOZES = 10
 """How often an origin may ask us to wait, for one image, before its answers count as failures."""
 
+MIN_WAIT = 0.05
+"""A message that expires at once is no delay; in seconds."""
+
 JITTER = 0.2
 """Part of a delay by which it is shortened at random, so that what failed together doesn't come back together."""
 
@@ -55,10 +58,14 @@ def is_last(*, attempt: int, snoozes: int, delays: Sequence[float]) -> bool:
     return attempt - snoozes > len(delays)
 
 
-def put_off(seconds: float, delays: Sequence[float]) -> tuple[float, float]:
-    """The delay queue, and the wait in it, for a request that is to come back in about that time."""
-    wait = min(max(seconds, delays[0] / 2), delays[-1])
-    return _at_least(wait, delays), wait
+def put_off(seconds: float, delays: Sequence[float]) -> tuple[float, float | None]:
+    """The delay queue for what is to come back in that time, and the wait in it (None: all of its delay).
+
+    The longest delay that isn't too long, and the rest by way of another: RabbitMQ lets messages expire at a queue's head
+    alone, so that one with a short wait would stay behind those with longer ones. Only in the shortest queue, where little is lost by it, does one wait less.
+    """
+    shorter = [delay for delay in delays if delay <= seconds]
+    return (shorter[-1], None) if shorter else (delays[0], max(seconds, MIN_WAIT))
 
 
 def _at_least(seconds: float, delays: Sequence[float]) -> float:

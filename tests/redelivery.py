@@ -98,7 +98,7 @@ async def storer(amqp_url: str, mongo_url: str, crash: Crash, *, prefetch: int =
         subscribe(broker, topology.DOWNLOAD_DELAYED, handlers.on_download_delayed, publisher, prefetch=prefetch)
         subscribe(broker, topology.DOWNLOAD_FAILED, handlers.on_download_failed, publisher, prefetch=prefetch)
         subscribe(broker, topology.DEAD, handlers.on_dead_letter, publisher, prefetch=prefetch, read=read)
-        await stack.enter_async_context(consuming(broker))
+        await stack.enter_async_context(consuming(broker, publisher))
         yield
 
 
@@ -114,7 +114,7 @@ async def fetcher(amqp_url: str, crash: Crash, *, prefetch: int = 128) -> AsyncI
         handlers = FetcherHandlers(downloader, recogniser, settings)
         broker = make_broker(amqp_url, grace=5)
         subscribe(broker, topology.DOWNLOAD_REQUESTED, handlers.on_download_requested, publisher, prefetch=prefetch)
-        await stack.enter_async_context(consuming(broker))
+        await stack.enter_async_context(consuming(broker, publisher))
         yield
 
 

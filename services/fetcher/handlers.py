@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.fetcher.hosts import Hosts, PutOff
+from services.fetcher.hosts import NEAR_SECONDS, Hosts, PutOff
 from shared import retry, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, UrlRefused
@@ -38,13 +38,19 @@ class Handlers:
 
     async def on_download_requested(self, request: DownloadRequested) -> Sequence[Publication]:
         """One attempt: image-fetched; or download-delayed and the next request; or download-failed; or the same request, later."""
+        if request.not_before and (early := (request.not_before - datetime.now(UTC)).total_seconds()) > NEAR_SECONDS:
+            return [self._later(request, early)]
         started = time.monotonic()
         try:
             return [Publication(await self._fetch(request, started))]
         except PutOff as error:
-            return [Publication(request, *retry.put_off(error.seconds, self._settings.retry_delays))]
+            promised = datetime.now(UTC) + timedelta(seconds=error.seconds)
+            return [self._later(msgspec.structs.replace(request, not_before=promised), error.seconds)]
         except DownloadError as error:
             return self._failed(request, error, _milliseconds(started))
+
+    def _later(self, request: DownloadRequested, seconds: float) -> Publication:
+        return Publication(request, *retry.put_off(seconds, self._settings.retry_delays))
 
     async def _fetch(self, request: DownloadRequested, started: float) -> ImageFetched:
         try:
@@ -73,7 +79,7 @@ class Handlers:
         log.info("not downloaded", extra={**facts, "url": urls.without_query(request.url), "again_in": again and again.wait})
         if not again:
             return [Publication(failed)]
-        following = msgspec.structs.replace(request, attempt=request.attempt + 1, snoozes=request.snoozes + again.snoozed)
+        following = msgspec.structs.replace(request, attempt=request.attempt + 1, snoozes=request.snoozes + again.snoozed, not_before=None)
         return [
             Publication(DownloadDelayed(**facts, next_attempt_at=now + timedelta(seconds=again.wait))),
             Publication(following, delay=again.delay, wait=again.wait),

@@ -1,14 +1,14 @@
 """Who may be asked now: a limit on downloads from one host, and a breaker for hosts that don't answer.
 
 A message that waits here holds a place in the prefetch window, which other hosts need. So it waits only if its turn is near, and no
-longer than that; otherwise it is put off to a delay queue, which spends no attempt. While a host's breaker is open its images fail their
+longer than that; otherwise it is put off to a delay queue, with a time of its own at which to come back, which spends no attempt. While a host's breaker is open its images fail their
 attempt unasked, in the ordinary way with the ordinary delays, so that all of them come to an end; only the last is asked for in any case.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import random
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +17,9 @@ from shared.errors import Reason, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+LONGEST_SECONDS = 120.0
+"""Nothing is put off for longer at once: a host may have become faster meanwhile."""
 
 NEAR_SECONDS = 1.0
 """A turn that is expected within this time is waited for, and for this time: of a host that hasn't answered yet nothing can be expected."""
@@ -30,7 +33,7 @@ _SMOOTHING = 0.2
 
 
 class PutOff(Exception):
-    """Not now: come back in `seconds`, roughly."""
+    """Not now: come back in `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -40,12 +43,13 @@ class PutOff(Exception):
 class Host:
     """What one fetcher knows of a host. Times are of the monotonic clock, in seconds."""
 
-    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float], uniform: Callable[[float, float], float]) -> None:
         self._clock = clock
+        self._uniform = uniform
         self._limit = limit
         self._free = asyncio.Semaphore(limit)
         self._present = 0  # downloads under way, and those that wait here
-        self._returning: list[float] = []  # when those that were put off come back
+        self._next_turn = 0.0  # the first time that isn't promised yet to one that was put off
         self._under_way: dict[object, float] = {}  # when each download began, the earliest first
         self._average = 0.0  # of a download
         self._failures = 0
@@ -54,16 +58,16 @@ class Host:
     @property
     def idle(self) -> bool:
         """Whether it can be forgotten."""
-        return not (self._present or self._failures or self._returning)
+        return not (self._present or self._failures) and self._next_turn <= self._clock()
 
     def expected_wait(self) -> float:
-        """How long until one more would get its turn, in seconds, as far as this fetcher can tell."""
-        now = self._clock()
-        while self._returning and self._returning[0] <= now:
-            heapq.heappop(self._returning)
-        ahead = self._present + len(self._returning) - self._limit + 1
-        oldest = now - next(iter(self._under_way.values()), now)
-        return max(0.0, ahead * max(self._average, oldest) / self._limit)
+        """How long until one more would get its turn, if only those that are here were before it; in seconds, as far as one can tell."""
+        return max(0.0, (self._present - self._limit + 1) * self._pace())
+
+    def _pace(self) -> float:
+        """Seconds from one turn to the next. A download that is under way for long tells of a host that hasn't answered yet."""
+        oldest = self._clock() - next(iter(self._under_way.values()), self._clock())
+        return max(self._average, oldest) / self._limit
 
     @asynccontextmanager
     async def turn(self, *, last: bool) -> AsyncIterator[None]:
@@ -104,9 +108,14 @@ class Host:
             raise self._put_off() from None
 
     def _put_off(self) -> PutOff:
-        wait = self.expected_wait()
-        heapq.heappush(self._returning, self._clock() + wait)
-        return PutOff(wait)
+        """With the next turn that isn't promised yet: those that are put off come back one after another, as the host can take them."""
+        now = self._clock()
+        turn = max(self._next_turn, now + max(self.expected_wait(), NEAR_SECONDS))
+        if turn - now > LONGEST_SECONDS:
+            # Too far to promise. Spread, so that they don't all come back at once.
+            return PutOff(LONGEST_SECONDS * self._uniform(0.5, 1.0))
+        self._next_turn = turn + self._pace()
+        return PutOff(turn - now)
 
     def _check_breaker(self, *, last: bool) -> None:
         if self._failures < BREAKER_FAILURES or last:
@@ -128,9 +137,12 @@ class Host:
 class Hosts:
     """The hosts that a fetcher has met lately."""
 
-    def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limit: int, *, clock: Callable[[], float] = time.monotonic, uniform: Callable[[float, float], float] = random.uniform
+    ) -> None:
         self._limit = limit
         self._clock = clock
+        self._uniform = uniform
         self._hosts: dict[str, Host] = {}
 
     def __getitem__(self, name: str) -> Host:
@@ -139,5 +151,5 @@ class Hosts:
         if host is None:
             if len(self._hosts) >= REMEMBERED_HOSTS:
                 self._hosts = {known: host for known, host in self._hosts.items() if not host.idle}
-            host = self._hosts[name] = Host(self._limit, self._clock)
+            host = self._hosts[name] = Host(self._limit, self._clock, self._uniform)
         return host

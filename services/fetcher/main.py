@@ -15,7 +15,7 @@ from shared.broker import Publisher
 from shared.consumer import consuming, make_broker, subscribe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from shared.settings import Settings
 
@@ -28,19 +28,22 @@ def main() -> int:
 
 
 @asynccontextmanager
-async def fetcher(settings: Settings) -> AsyncIterator[None]:
-    """A fetcher at work, once RabbitMQ is there. It has no use for MongoDB, nor a way to it."""
+async def fetcher(settings: Settings, *, downloader: Callable[[Settings], Downloader] = Downloader) -> AsyncIterator[None]:
+    """A fetcher at work, once RabbitMQ is there. It has no use for MongoDB, nor a way to it.
+
+    `downloader` makes what it downloads with: tests give theirs another DNS.
+    """
     amqp_url = settings.require("amqp_url")
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()
         settings = _within(settings, publisher.max_body)
-        downloader = await stack.enter_async_context(Downloader(settings))
+        downloads = await stack.enter_async_context(downloader(settings))
         recogniser = await stack.enter_async_context(Recogniser(settings))
-        handlers = Handlers(downloader, recogniser, settings)
+        handlers = Handlers(downloads, recogniser, settings)
         broker = make_broker(amqp_url, grace=settings.grace)
         subscribe(broker, topology.DOWNLOAD_REQUESTED, handlers.on_download_requested, publisher, prefetch=settings.fetch_concurrency)
-        await stack.enter_async_context(consuming(broker))
+        await stack.enter_async_context(consuming(broker, publisher))
         log.info("fetching")
         yield
 

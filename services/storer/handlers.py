@@ -9,6 +9,7 @@ from shared import catalog
 from shared.batching import Batcher
 from shared.blobs import Blob
 from shared.broker import Publication
+from shared.catalog import Status
 from shared.events import ImageFailed, ImageStored
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from shared.blobs import Blobs
     from shared.catalog import Catalog
     from shared.dead_letters import DeadLetters, Died
-    from shared.events import DownloadDelayed, DownloadFailed, ImageFetched
+    from shared.events import DownloadDelayed, DownloadFailed, Event, ImageFetched
 
 BATCH_ITEMS = 64
 BATCH_BYTES = 16 * 1024 * 1024
@@ -32,15 +33,14 @@ class Handlers:
         self._images = images
         self._blobs = blobs
         self._dead_letters = dead_letters
-        self._fetched: Batcher[ImageFetched, None] = Batcher(
+        self._fetched: Batcher[ImageFetched, bool] = Batcher(
             self._store, max_items=BATCH_ITEMS, max_size=BATCH_BYTES, size=lambda event: len(event.body), writers=WRITERS
         )
-        self._unfetched: Batcher[DownloadDelayed | DownloadFailed, None] = Batcher(self._note, max_items=4 * BATCH_ITEMS)
+        self._unfetched: Batcher[DownloadDelayed | DownloadFailed, bool] = Batcher(self._note, max_items=4 * BATCH_ITEMS)
 
     async def on_image_fetched(self, event: ImageFetched) -> list[Publication]:
         """Bytes to GridFS, facts to the image's document."""
-        await self._fetched.add(event)
-        return [Publication(_image_stored(event))]
+        return [Publication(_image_stored(event))] if await self._fetched.add(event) else []
 
     async def on_download_delayed(self, event: DownloadDelayed) -> list[Publication]:
         """One attempt more in the image's history."""
@@ -49,7 +49,8 @@ class Handlers:
 
     async def on_download_failed(self, event: DownloadFailed) -> list[Publication]:
         """The last attempt, and why."""
-        await self._unfetched.add(event)
+        if not await self._unfetched.add(event):
+            return []
         failed = ImageFailed(
             image=event.image, revision=event.revision, attempt=event.attempt,
             reason=event.reason, detail=event.detail, failed_at=event.failed_at,
@@ -61,15 +62,20 @@ class Handlers:
         await self._dead_letters.keep(died)
         return []
 
-    async def _store(self, events: list[ImageFetched]) -> Sequence[None]:
+    async def _store(self, events: list[ImageFetched]) -> Sequence[bool]:
         # Bytes first: a document that says `stored` must never point at nothing.
         files = await self._blobs.store([Blob(event.sha256, event.body, event.content_type) for event in events])
         await self._images.settle([update for event, file in zip(events, files, strict=True) for update in catalog.stored(event, file)])
-        return [None] * len(events)
+        return await self._hold(events, Status.STORED)
 
-    async def _note(self, events: list[DownloadDelayed | DownloadFailed]) -> Sequence[None]:
+    async def _note(self, events: list[DownloadDelayed | DownloadFailed]) -> Sequence[bool]:
         await self._images.settle([update for event in events for update in catalog.unfetched(event)])
-        return [None] * len(events)
+        return await self._hold(events, Status.FAILED)
+
+    async def _hold(self, events: Sequence[Event], status: Status) -> list[bool]:
+        """Whether each event is what its image's document says now: one of a former revision, or a failure after a success, isn't announced."""
+        standing = await self._images.standing({event.image for event in events})
+        return [standing.get(event.image) == (event.revision, status) for event in events]
 
 
 def _image_stored(event: ImageFetched) -> ImageStored:

@@ -58,7 +58,7 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
         subscribe(broker, topology.DOWNLOAD_DELAYED, handlers.on_download_delayed, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DOWNLOAD_FAILED, handlers.on_download_failed, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DEAD, handlers.on_dead_letter, publisher, prefetch=DEAD_PREFETCH, read=read)
-        await stack.enter_async_context(consuming(broker))
+        await stack.enter_async_context(consuming(broker, publisher))
         lease = Lease(mongo, "housekeeping", holder=uuid.uuid4().hex, seconds=2 * EVERY.total_seconds())
         await stack.enter_async_context(process.beside(Housekeeping(mongo, dead_letters).run(lease)))
         log.info("storing")

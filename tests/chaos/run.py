@@ -8,7 +8,7 @@ import random
 import time
 from collections import Counter
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
@@ -234,7 +234,7 @@ class Run:
         content = (await client.get(found["stored_url"])).raise_for_status().content
         if hashlib.sha256(content).hexdigest() != expected:
             return "stored with other bytes"
-        times = [attempt["at"] for attempt in found["attempts"]]
+        times = [datetime.fromisoformat(attempt["at"]) for attempt in found["attempts"]]
         return None if sorted(set(times)) == times else f"attempts doubled or out of order in the history: {found['attempts']}"
 
     async def _check_queues(self) -> None:

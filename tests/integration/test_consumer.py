@@ -74,7 +74,7 @@ async def reader(
 ) -> AsyncIterator[None]:
     broker = make_broker(amqp_url, grace=5)
     subscribe(broker, topology.DOWNLOAD_REQUESTED, handle, publisher, prefetch=prefetch)
-    async with consuming(broker):
+    async with consuming(broker, publisher):
         yield
 
 

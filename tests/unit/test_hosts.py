@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.fetcher.hosts import BREAKER_FAILURES, BREAKER_SECONDS, REMEMBERED_HOSTS, Host, Hosts, PutOff
+from services.fetcher.hosts import BREAKER_FAILURES, BREAKER_SECONDS, LONGEST_SECONDS, REMEMBERED_HOSTS, Host, Hosts, PutOff
 from shared.errors import PermanentError, Reason, TransientError
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def host(clock: Clock) -> Host:
-    return Host(2, clock)
+    return Host(2, clock, lambda low, high: high)
 
 
 async def download(host: Host, clock: Clock, seconds: float, error: BaseException | None = None, *, last: bool = False) -> None:
@@ -85,17 +85,32 @@ async def test_a_turn_that_seemed_near_and_does_not_come_is_given_up(host: Host,
     await download(host, clock, 0)
     assert host.idle is False
     clock.now += 60
-    host.expected_wait()
     assert host.idle
 
 
-async def test_those_that_came_back_no_longer_count(host: Host, clock: Clock) -> None:
+async def test_each_turn_is_promised_once_and_none_is_promised_too_far_ahead(host: Host, clock: Clock) -> None:
     await download(host, clock, 10)
+    waits = []
     async with host.turn(last=False), host.turn(last=False):
-        with pytest.raises(PutOff):
+        for _ in range(40):
+            with pytest.raises(PutOff) as caught:
+                await download(host, clock, 0)
+            waits.append(caught.value.seconds)
+        promised = int(LONGEST_SECONDS / 5)
+        assert waits == [5.0 * number for number in range(1, promised + 1)] + [LONGEST_SECONDS] * (40 - promised)
+        clock.now += LONGEST_SECONDS
+        with pytest.raises(PutOff) as caught:
             await download(host, clock, 0)
-        clock.now += 5
-        assert host.expected_wait() == 5
+        assert caught.value.seconds <= 70
+
+
+async def test_one_that_comes_when_there_is_room_is_taken_whatever_was_promised(host: Host, clock: Clock) -> None:
+    await download(host, clock, 10)
+    async with host.turn(last=False):
+        async with host.turn(last=False):
+            with pytest.raises(PutOff):
+                await download(host, clock, 0)
+        await download(host, clock, 0)
 
 
 async def test_a_host_that_does_not_answer_is_not_asked_for_a_while(host: Host, clock: Clock) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import DownloadError, PermanentError, Reason, TransientError
-from shared.retry import JITTER, MAX_SNOOZES, Again, decide
+from shared.retry import JITTER, MAX_SNOOZES, MIN_WAIT, Again, decide, put_off
 
 DELAYS = (5.0, 30.0, 120.0)
 
@@ -57,6 +57,14 @@ def test_the_wait_is_bounded_and_never_earlier_than_asked(
         assert again.delay in delays
         assert again.wait >= min(retry_after or 0, delays[-1])
         assert again.snoozed or again.wait >= again.delay * (1 - JITTER) - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("seconds", "delay", "wait"),
+    [(0, 5, MIN_WAIT), (3, 5, 3), (5, 5, None), (29, 5, None), (30, 30, None), (119, 30, None), (700, 120, None)],
+)
+def test_what_is_put_off_comes_back_no_later_than_its_time_unless_that_is_very_near(seconds: float, delay: float, wait: float | None) -> None:
+    assert put_off(seconds, DELAYS) == (delay, wait)
 
 
 def test_a_download_that_always_fails_comes_to_an_end() -> None:
