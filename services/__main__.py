@@ -11,7 +11,7 @@ from shared.errors import SettingsError
 # Imported when called, so that no command pays for what another needs: the client least of all.
 SERVICES = {
     "up": ("services.local.up", "RabbitMQ, MongoDB and all services on this machine"),
-    "api": ("services.api.main", "the HTTP API and the gallery"),
+    "api": ("services.api.main", "the HTTP API"),
     "fetcher": ("services.fetcher.main", "downloads what the api was asked for"),
     "storer": ("services.storer.main", "stores what the fetchers downloaded"),
 }

@@ -1,6 +1,6 @@
 """Every message that travels over RabbitMQ, and how it looks on the wire.
 
-On the wire (docs/events.md): the AMQP property `type` is the event's name, the header `v` its version; `message_id` and
+On the wire: the AMQP property `type` is the event's name, the header `v` its version; `message_id` and
 `correlation_id` are always set. The body is the event as JSON, except for image-fetched, whose body is the image
 itself and whose fields are headers: base64 would cost a third more of everything. Headers carry no floating-point numbers:
 AMQP clients differ in their width.
@@ -12,11 +12,14 @@ ignored). A change that breaks is a new version beside the old one in `_VERSIONS
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 
 from shared.errors import Reason, Undecodable
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""What every reader of JSON agrees on, and what MongoDB and AMQP can hold."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,8 +29,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     VERSION: ClassVar[int] = 1
 
     image: str
-    revision: int
-    attempt: int = 1
+    revision: Count
+    attempt: Count = 1
 
     @property
     def message_id(self) -> str:
@@ -50,7 +53,7 @@ class DownloadRequested(Event, frozen=True, kw_only=True):
 
     url: str
     requested_at: datetime
-    snoozes: int = 0
+    snoozes: Count = 0
     not_before: datetime | None = None
 
 
@@ -62,11 +65,11 @@ class ImageFetched(Event, frozen=True, kw_only=True):
     url: str
     final_url: str
     fetched_at: datetime
-    took_ms: int
+    took_ms: Count
     format: str
     content_type: str
-    width: int
-    height: int
+    width: Count
+    height: Count
     sha256: str
     etag: str | None = None
     last_modified: str | None = None
@@ -91,7 +94,7 @@ class DownloadDelayed(Event, frozen=True, kw_only=True):
     reason: Reason
     detail: str
     failed_at: datetime
-    took_ms: int
+    took_ms: Count
     next_attempt_at: datetime
 
 
@@ -103,7 +106,7 @@ class DownloadFailed(Event, frozen=True, kw_only=True):
     reason: Reason
     detail: str
     failed_at: datetime
-    took_ms: int
+    took_ms: Count
 
 
 class ImageStored(Event, frozen=True, kw_only=True):
@@ -115,9 +118,9 @@ class ImageStored(Event, frozen=True, kw_only=True):
     stored_at: datetime
     format: str
     content_type: str
-    width: int
-    height: int
-    size: int
+    width: Count
+    height: Count
+    size: Count
     sha256: str
 
 
