@@ -10,6 +10,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from shared.errors import StoreUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -20,7 +22,8 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Collects items into batches for `write`, which returns a result for each item, in their order.
 
-    A result that is an exception is raised for its item alone; an exception raised by `write` is raised for all of them.
+    A result that is an exception is raised for its item alone. An exception that `write` raises is raised for all of them if it is of the
+    `common` kind; after any other they are written one by one.
     At most `max_items` items, and items of `max_size` in all as `size` measures them (but always one), go into a batch;
     at most `writers` writes are under way at once.
     """
@@ -33,12 +36,14 @@ class Batcher(Generic[Item, Result]):
         max_size: int | None = None,
         size: Callable[[Item], int] = lambda _: 0,
         writers: int = 1,
+        common: type[Exception] | tuple[type[Exception], ...] = StoreUnavailable,
     ) -> None:
         self._write = write
         self._max_items = max_items
         self._max_size = max_size
         self._size = size
         self._idle_writers = writers
+        self._common = common
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -88,6 +93,11 @@ class Batcher(Generic[Item, Result]):
             results = await self._write([item for item, _ in batch])
             pairs = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001  (handed to everybody who waits for it)
+            if len(batch) > 1 and not isinstance(error, self._common):
+                # Perhaps one item's own fault: each for itself, so that it fails alone.
+                for entry in batch:
+                    await self._write_batch([entry])
+                return
             pairs = [(entry, error) for entry in batch]
         except BaseException:
             for _, future in batch:

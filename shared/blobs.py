@@ -16,7 +16,7 @@ from pymongo.errors import BulkWriteError
 
 from shared.catalog import DUPLICATE_KEY
 from shared.errors import StoreUnavailable
-from shared.mongo import Document, unavailable
+from shared.mongo import Document, unavailable, unhurried
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -57,7 +57,7 @@ class Blobs:
 
     async def create_indexes(self) -> None:
         """Safe to repeat, by any process."""
-        with unavailable():
+        with unavailable(), unhurried():
             await self._chunks.create_indexes(CHUNK_INDEXES)
             await self._files.create_indexes(FILE_INDEXES)
 

@@ -11,10 +11,10 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import aio_pika
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, PublishError
 
 from shared import events, topology
-from shared.errors import BrokerUnavailable
+from shared.errors import BrokerUnavailable, Unpublishable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("bowerbird.broker")
 
 RECONNECT_SECONDS = 1.0
-CONFIRM_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
+ANNOUNCE_SECONDS = 1.0
 OPEN_SECONDS = 15.0
+BROKEN_TIMES = 5
+LARGE_BODY = 1024**2
 LARGEST_MESSAGE = 16 * 1024**2
 LARGEST_MESSAGE_BEFORE_4 = 128 * 1024**2
 HEADER_BYTES = 64 * 1024
@@ -51,10 +54,10 @@ class Publication(NamedTuple):
 class Publisher:
     """Publishes events. What `publish` returns from is confirmed by a majority of the broker's nodes, on disk."""
 
-    def __init__(self, url: str, *, delays: Sequence[float] = (), confirm_timeout: float = CONFIRM_SECONDS) -> None:
+    def __init__(self, url: str, *, delays: Sequence[float] = ()) -> None:
         self._url = url
         self._delays = delays
-        self._confirm_timeout = confirm_timeout
+        self._lost = asyncio.Event()
         self._connection: aio_pika.abc.AbstractConnection | None = None
         self._channel: aio_pika.abc.AbstractChannel | None = None
         self._exchange: aio_pika.abc.AbstractExchange | None = None
@@ -94,7 +97,10 @@ class Publisher:
         return whole - HEADER_BYTES
 
     async def publish(self, event: Event, delay: float | None = None, wait: float | None = None) -> None:
-        """Returns once the broker has confirmed. Raises BrokerUnavailable when it can't, refuses (a full queue), or takes too long."""
+        """Returns once the broker has confirmed, for which it may take its time (a memory alarm holds publishers up).
+
+        Raises BrokerUnavailable when it isn't there, goes away or refuses (a full queue), Unpublishable when the event is too large.
+        """
         envelope = events.encode(event)
         if delay is not None:
             await self.send(envelope, topology.delay_name(delay), wait=wait)
@@ -128,9 +134,16 @@ class Publisher:
             correlation_id=envelope.correlation_id,
             expiration=wait,
         )
+        if len(envelope.body) > self.max_body:
+            raise Unpublishable(f"{envelope.type} has {len(envelope.body):,} bytes, more than the {self.max_body:,} that RabbitMQ takes.")
         try:
-            async with asyncio.timeout(self._confirm_timeout):
-                await exchange.publish(message, routing_key, mandatory=mandatory)
+            # No time limit: a confirm that is late isn't lost as long as the connection lives (heartbeats end one that doesn't), and
+            # publishing again would add to whatever makes it late.
+            await exchange.publish(message, routing_key, mandatory=mandatory)
+        except PublishError as error:
+            # Its queue is gone. Opened anew, everything is declared again.
+            self._lost.set()
+            raise BrokerUnavailable(f"{envelope.type} has no queue at the moment.") from error
         except AWAY as error:
             raise BrokerUnavailable(f"RabbitMQ didn't confirm {envelope.type} to {routing_key}: {type(error).__name__}") from error
         except asyncio.CancelledError as error:
@@ -141,22 +154,37 @@ class Publisher:
             raise BrokerUnavailable(f"RabbitMQ went away before it confirmed {envelope.type}.") from error
 
     async def publish_surely(self, event: Event, delay: float | None = None, wait: float | None = None) -> None:
-        """As `publish`, but tries until it is confirmed: for what would cost much to make again. A full queue slows its caller here."""
-        pause = 0.1
+        """As `publish`, but tries until it is confirmed: for what would cost much to make again. A full queue slows its caller here.
+
+        Raises Unpublishable when a large event breaks the connection each time: then the broker takes less than its version lets one think.
+        """
+        pause, broken = 0.1, 0
         while True:
+            connection = self._lost if self.connected else None
             try:
                 return await self.publish(event, delay, wait)
             except BrokerUnavailable as error:
                 log.warning("will publish again", extra={"image": event.image, "error": str(error)})
             await asyncio.sleep(pause)
             pause = min(2 * pause, 5.0)
+            broken += connection is not None and connection.is_set()
+            if broken > BROKEN_TIMES and len(events.encode(event).body) > LARGE_BODY:
+                raise Unpublishable(f"{event.NAME} breaks the connection to RabbitMQ: is it larger than its max_message_size?")
+
+    async def announce(self, event: Event) -> None:
+        """Publishes for whoever listens: tries once, for a moment. What waits for this must not wait for a broker that takes nothing."""
+        try:
+            async with asyncio.timeout(ANNOUNCE_SECONDS):
+                await self.publish(event)
+        except (BrokerUnavailable, TimeoutError) as error:
+            log.warning("not announced", extra={"image": event.image, "announcement": event.NAME, "error": str(error)})
 
     async def consumers(self, queue: topology.Queue) -> int:
         """How many consumers a queue has. Raises BrokerUnavailable."""
         if not self.connected or self._connection is None:
             raise BrokerUnavailable("RabbitMQ isn't connected.")
         try:
-            async with asyncio.timeout(self._confirm_timeout):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 # A channel of its own: asking for a queue that isn't there closes the channel.
                 async with self._connection.channel() as channel:
                     declared = await channel.declare_queue(queue.name, passive=True)
@@ -181,7 +209,7 @@ class Publisher:
         async with asyncio.timeout(OPEN_SECONDS) as opening, await aio_pika.connect(self._url) as self._connection:
             self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
             await topology.declare(self._channel, self._delays)
-            lost = asyncio.Event()
+            lost = self._lost = asyncio.Event()
             # An error closes the channel and leaves the connection: either way this one is of no more use.
             self._channel.close_callbacks.add(lambda *_: lost.set())
             self._connection.close_callbacks.add(lambda *_: lost.set())

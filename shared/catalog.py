@@ -6,6 +6,7 @@ repeated, late and out of order, and the document ends the same.
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, InsertOne, UpdateMany, Up
 from pymongo.errors import BulkWriteError
 
 from shared.events import DownloadFailed, DownloadRequested
-from shared.mongo import Document, unavailable
+from shared.mongo import Document, unavailable, unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from shared.events import DownloadDelayed, ImageFetched
     from shared.mongo import Mongo
     from shared.urls import Url
+
+log = logging.getLogger("bowerbird.catalog")
 
 COLLECTION = "images"
 MAX_ATTEMPTS = 100
@@ -116,7 +119,7 @@ class Catalog:
 
     async def create_indexes(self) -> None:
         """Safe to repeat, by any process."""
-        with unavailable():
+        with unavailable(), unhurried():
             await self._images.create_indexes(INDEXES)
 
     async def add(self, images: Sequence[tuple[str, Url]]) -> list[Image | None]:
@@ -156,14 +159,14 @@ class Catalog:
             query["$or"] = [{"added_at": {"$lt": after.added_at}}, {"_id": {"$lt": after.id}}]
         with unavailable():
             documents = await self._images.find(query).sort(NEWEST_FIRST).limit(limit).to_list(limit)
-        return [_image(document) for document in documents]
+        return _readable(documents)
 
     async def undispatched(self, *, before: datetime, limit: int) -> list[Image]:
         """Images that were to be requested before a time and whose request no broker has confirmed; the oldest first."""
         query = {"dispatched": False, "requested_at": {"$lt": before}}
         with unavailable():
             documents = await self._images.find(query).sort("requested_at", ASCENDING).limit(limit).to_list(limit)
-        return [_image(document) for document in documents]
+        return _readable(documents)
 
     async def dispatched(self, requests: Iterable[DownloadRequested]) -> None:
         """Notes that the broker has confirmed these requests."""
@@ -174,8 +177,10 @@ class Catalog:
         with unavailable():
             await self._images.bulk_write(operations, ordered=False)
 
-    async def requeue(self, status: Status, *, limit: int, before: datetime) -> int:
-        """Has up to `limit` images with a status, requested before a time, downloaded afresh, by way of the relay; how many those are.
+    async def requeue(self, status: Status, *, limit: int, before: datetime) -> tuple[int, bool]:
+        """Has up to `limit` images with a status, requested before a time, downloaded afresh, by way of the relay.
+
+        Returns how many those are, and whether there may be more.
 
         A new revision, so that what may still be on its way for the former one changes nothing any more.
         """
@@ -187,11 +192,11 @@ class Catalog:
                 {"_id": {"$in": [document["_id"] for document in found]}, "status": status},
                 {
                     "$inc": {"revision": 1},
-                    "$set": {"status": Status.QUEUED, "attempt": 0, "dispatched": False, "requested_at": at},
+                    "$set": {"status": Status.QUEUED, "attempt": 0, "dispatched": False, "requested_at": max(at, before)},
                     "$unset": {"error": "", "next_attempt_at": "", "completed_at": ""},
                 },
             )
-        return int(changed.modified_count)
+        return int(changed.modified_count), len(found) == limit
 
     async def standing(self, images: Iterable[str]) -> dict[str, tuple[int, Status]]:
         """The revision and status of each of these images that is there."""
@@ -264,6 +269,17 @@ def _new_document(image: str, url: Url, at: datetime) -> Document:
         "_id": image, "url": url.href, "host": url.host, "status": Status.QUEUED, "revision": 1,
         "added_at": at, "requested_at": at, "attempt": 0, "attempts": [], "dispatched": False,
     }  # fmt: skip
+
+
+def _readable(documents: Iterable[Document]) -> list[Image]:
+    """Those that this version can read: one from a newer version must not hide all others, nor hold up the relay."""
+    images = []
+    for document in documents:
+        try:
+            images.append(_image(document))
+        except msgspec.ValidationError as error:
+            log.warning("a document that this version can't read", extra={"image": document.get("_id"), "error": str(error)})
+    return images
 
 
 def _image(document: Document) -> Image:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bowerbird.consumer")
 
 WATCH_SECONDS = 5.0
+LAST_RESORT_SECONDS = 5.0
 WATCH_TIMES = 4
 EXCHANGE = RabbitExchange(topology.EXCHANGE, type=ExchangeType.TOPIC, durable=True)
 
@@ -43,18 +44,20 @@ def make_broker(url: str, *, grace: float) -> RabbitBroker:
 
 
 def subscribe(
-    broker: RabbitBroker, queue: topology.Queue, handle: Handler, publisher: Publisher, *, prefetch: int, read: Reader | None = None
-) -> None:
+    broker: RabbitBroker, queue: topology.Queue, handle: Handler, publisher: Publisher,
+    *, prefetch: int, read: Reader | None = None, last_resort_pause: float = LAST_RESORT_SECONDS,
+) -> None:  # fmt: skip
     """Has `handle` called for what each message of a queue carries, for `prefetch` of them at once.
 
     `read` turns a message into what `handle` takes, or raises Undecodable; unless given it expects the queue's event.
+    `last_resort_pause` is the time, in seconds, until a dead letter that can't be handled is tried again.
     """
     arguments = cast("Any", queue.arguments)  # FastStream's type for them lists fewer than RabbitMQ has
     source = RabbitQueue(queue.name, queue_type=QueueType.QUORUM, durable=True, routing_key=queue.routing_key or "", arguments=arguments)
     reader = read or _event_of(queue)
 
     async def consume(message: RabbitMessage) -> None:
-        await settle(message, reader, handle, publisher)
+        await settle(message, reader, handle, publisher, last_resort=last_resort_pause if queue is topology.DEAD else None)
 
     # Without a routing key the queue is bound to the default exchange alone, as every queue is.
     exchange = EXCHANGE if queue.routing_key else RabbitExchange("")
@@ -133,25 +136,32 @@ async def _stop(broker: RabbitBroker) -> None:
         await broker.stop()
 
 
-async def settle(message: RabbitMessage, read: Reader, handle: Handler, publisher: Publisher) -> None:
+async def settle(message: RabbitMessage, read: Reader, handle: Handler, publisher: Publisher, *, last_resort: float | None = None) -> None:
     """Handles a message and decides what becomes of it.
 
     Done: ack. No event of this queue: reject, to the dead letters. A fault of ours: once more, and if it fails again, to the dead
     letters. Cancelled: nothing; the broker redelivers. A server that is away is waited for, with the message in hand: putting
-    it back would only bring it round again, and nearer to the delivery limit.
+    it back would only bring it round again, and nearer to the delivery limit. A queue that is the `last_resort` has no dead letters: from
+    there everything goes back, after so many seconds.
     """
     raw = message.raw_message
     try:
         envelope = events.Envelope(raw.type, dict(raw.headers), raw.body, raw.content_type, raw.message_id, raw.correlation_id)
         for publication in await _patiently(handle, read(envelope), raw.correlation_id):
-            await publisher.publish_surely(*publication)
+            if publication.event.NAME in topology.READ:
+                await publisher.publish_surely(*publication)
+            else:
+                await publisher.announce(publication.event)
         verdict = raw.ack()
     except Undecodable as error:
         log.warning("not an event, so to the dead letters", extra={"message_id": raw.message_id, "error": str(error)})
         verdict = raw.reject(requeue=False)
     except Exception:
-        log.exception("handler failed", extra={"correlation": raw.correlation_id, "again": not raw.redelivered})
-        verdict = raw.reject(requeue=not raw.redelivered)
+        again = last_resort is not None or not raw.redelivered
+        log.exception("handler failed", extra={"correlation": raw.correlation_id, "again": again})
+        if last_resort is not None:
+            await asyncio.sleep(last_resort)
+        verdict = raw.reject(requeue=again)
     try:
         await verdict
     except AWAY as error:

@@ -6,6 +6,8 @@ The body goes to GridFS, whatever its size; the headers are kept as text, since 
 from __future__ import annotations
 
 import base64
+import dataclasses
+import functools
 import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from pymongo import DESCENDING, IndexModel
 from shared import events
 from shared.blobs import Blob
 from shared.errors import Undecodable
-from shared.mongo import unavailable
+from shared.mongo import unavailable, unhurried
 
 if TYPE_CHECKING:
     from bson import ObjectId
@@ -30,7 +32,7 @@ INDEXES = [
     IndexModel([("file", DESCENDING)], name="file"),
 ]
 
-# RabbitMQ's words (x-first-death-reason) in ours.
+# RabbitMQ's words (the reason in x-death) in ours.
 _CAUSES = {
     "rejected": "Its handler failed, twice.",
     "delivery_limit": "Its consumer died with it in hand, again and again.",
@@ -53,17 +55,19 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str | None
     headers: str
     size: int
+    last_died_at: datetime
     file: Any  # the ObjectId of the GridFS file with the body
 
 
-class Died(msgspec.Struct, frozen=True):
+@dataclasses.dataclass(frozen=True)
+class Died:
     """A message as it comes out of the dead letters' queue."""
 
     envelope: events.Envelope
     queue: str
     reason: str
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """Of the body, in hexadecimal."""
         return hashlib.sha256(self.envelope.body).hexdigest()
@@ -77,8 +81,10 @@ class Died(msgspec.Struct, frozen=True):
 
 def read(envelope: events.Envelope) -> Died:
     """What the broker says of a dead letter. Never fails: there is no further place for it to go."""
-    headers = envelope.headers
-    return Died(envelope, str(headers.get("x-first-death-queue", "unknown")), str(headers.get("x-first-death-reason", "unknown")))
+    deaths = envelope.headers.get("x-death")
+    # The latest first; the x-first-death-… headers would tell of the delay queue that it once expired from.
+    latest = deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
+    return Died(envelope, str(latest.get("queue", "unknown")), str(latest.get("reason", "unknown")))
 
 
 class DeadLetters:
@@ -90,19 +96,20 @@ class DeadLetters:
 
     async def create_indexes(self) -> None:
         """Safe to repeat, by any process."""
-        with unavailable():
+        with unavailable(), unhurried():
             await self._letters.create_indexes(INDEXES)
 
     async def keep(self, died: Died) -> None:
         """Durable when it returns; repeating it changes nothing."""
         envelope = died.envelope
         [file] = await self._blobs.store([Blob(died.sha256, envelope.body, envelope.content_type or "application/octet-stream")])
-        fields = {
+        fields: Document = {
             "queue": died.queue, "reason": died.reason, "detail": _explain(died), "type": envelope.type,
             "message_id": envelope.message_id, "correlation_id": envelope.correlation_id, "content_type": envelope.content_type,
             "headers": _headers_as_text(envelope), "size": len(envelope.body), "file": file,
         }  # fmt: skip
         now = datetime.now(UTC)
+        fields["last_died_at"] = now
         with unavailable():
             await self._letters.update_one({"_id": died.id}, {"$set": fields, "$setOnInsert": {"died_at": now}}, upsert=True)
 
@@ -125,10 +132,10 @@ class DeadLetters:
         """Its body, or the first `most` bytes."""
         return b"".join([part async for part in self._blobs.read(letter.file, 0, None if most is None else min(most, letter.size))])
 
-    async def delete(self, letter: str) -> bool:
-        """Forgets it; False when it isn't there. Housekeeping takes its body."""
+    async def delete(self, letter: DeadLetter) -> bool:
+        """Forgets it, unless it has died again since it was read; False when it isn't there. Housekeeping takes its body."""
         with unavailable():
-            return (await self._letters.delete_one({"_id": letter})).deleted_count == 1
+            return (await self._letters.delete_one({"_id": letter.id, "last_died_at": letter.last_died_at})).deleted_count == 1
 
     async def referring(self, files: list[ObjectId]) -> set[ObjectId]:
         """Which of these files are bodies of dead letters."""

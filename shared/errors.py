@@ -7,7 +7,8 @@ BowerbirdError
 │   ├── TransientError       may pass: tried again later (`retry_after` when the origin named a time)
 │   └── PermanentError       won't pass: the image ends as failed
 ├── Undecodable              a message that is no event of ours: goes to the dead letters
-├── BrokerUnavailable        RabbitMQ can't be reached, or didn't confirm in time
+├── BrokerUnavailable        RabbitMQ can't be reached, or refused
+├── Unpublishable            a message that RabbitMQ will never take
 └── StoreUnavailable         MongoDB can't be reached, or didn't confirm in time
 
 None of them knows an HTTP status: services/api/problems.py holds that table.
@@ -83,7 +84,11 @@ class Undecodable(BowerbirdError):
 
 
 class BrokerUnavailable(BowerbirdError):
-    """RabbitMQ can't be reached, refused the message (a full queue), or didn't confirm in time."""
+    """RabbitMQ can't be reached, went away, or refused the message (a full queue)."""
+
+
+class Unpublishable(BowerbirdError):
+    """A message that RabbitMQ will never take: it is too large."""
 
 
 class StoreUnavailable(BowerbirdError):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo.errors import BulkWriteError, ConfigurationError, ConnectionFailure, InvalidURI, PyMongoError, WriteConcernError, WTimeoutError
+from pymongo.errors import BulkWriteError, ConfigurationError, DocumentTooLarge, InvalidName, InvalidURI, OperationFailure, PyMongoError
 
 from shared.errors import SettingsError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
 
@@ -59,21 +61,34 @@ class Mongo:
         self.client.close()
 
 
+# What MongoDB says of a document or of a command itself: repeated, it would say the same (its error_codes.yml). Everything else that
+# it refuses (no space, a quota, a role taken away, a write block) is the server's state, which passes or is mended.
+_OF_THE_DOCUMENT = frozenset({2, 9, 14, 40, 52, 54, 55, 56, 57, 59, 66, 72, 85, 86, 121, 10334, 11000, 17280, 17419, 17420})
+
+
 @contextmanager
 def unavailable() -> Iterator[None]:
-    """Turns what the driver says when the database is away, or can't acknowledge, into StoreUnavailable.
+    """Turns what the driver says when the database is away, can't acknowledge, or refuses in its present state, into StoreUnavailable.
 
     What the database says of the write itself (a duplicate key, a bad document) passes: it is the caller's to know.
     """
     try:
         yield
     except PyMongoError as error:
-        # ConnectionFailure covers no server found, lost connections, and a primary that stepped down.
-        if isinstance(error, (ConnectionFailure, WriteConcernError, WTimeoutError)) or error.timeout or _concern_failed(error):
-            raise StoreUnavailable(f"MongoDB doesn't answer: {type(error).__name__}") from error
+        if not _of_the_document(error):
+            raise StoreUnavailable(
+                f"MongoDB can't do it at the moment: {type(error).__name__} {getattr(error, 'code', None) or ''}".rstrip()
+            ) from error
         raise
 
 
-def _concern_failed(error: PyMongoError) -> bool:
-    """A bulk write of which no majority has acknowledged what was written."""
-    return isinstance(error, BulkWriteError) and bool(error.details["writeConcernErrors"])
+def _of_the_document(error: PyMongoError) -> bool:
+    if isinstance(error, BulkWriteError):
+        # A write that no majority has acknowledged isn't done, whatever else happened.
+        return not error.details["writeConcernErrors"] and all(failed["code"] in _OF_THE_DOCUMENT for failed in error.details["writeErrors"])
+    return isinstance(error, (InvalidName, DocumentTooLarge)) or (isinstance(error, OperationFailure) and error.code in _OF_THE_DOCUMENT)
+
+
+def unhurried() -> AbstractContextManager[object]:
+    """For building an index, which takes as long as the collection is large: no time limit within the block."""
+    return pymongo.timeout(None)

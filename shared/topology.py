@@ -20,7 +20,7 @@ EXCHANGE = "bowerbird"
 DEAD_LETTERS = "dead-letters"
 
 # A message that has crashed its consumer this often is no accident. Restarts and lost connections raise the
-# count too, so it is far above what an unlucky message meets. From RabbitMQ 4.3 explicit nacks don't count.
+# count too, so it is far above what an unlucky message meets.
 DELIVERY_LIMIT = 50
 
 # An amount of images on their way that a broker's disk holds with ease and a storer works off in minutes.
@@ -70,7 +70,8 @@ IMAGE_FETCHED = _work(events.ImageFetched, "storer", messages=FETCHED_MESSAGES)
 PAGE_SCANNED = _work(events.PageScanned, "storer", messages=FETCHED_MESSAGES)
 DOWNLOAD_DELAYED = _work(events.DownloadDelayed, "storer", messages=200_000)
 DOWNLOAD_FAILED = _work(events.DownloadFailed, "storer", messages=200_000)
-DEAD = Queue(DEAD_LETTERS, None, _durable())
+# From here there is no further place: never drop. RabbitMQ 4.0 would after 20 deliveries, unless told otherwise.
+DEAD = Queue(DEAD_LETTERS, None, _durable(**{"x-delivery-limit": 2**31 - 1}))
 
 
 def delay_name(delay: float) -> str:

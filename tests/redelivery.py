@@ -72,7 +72,7 @@ def failed(image: str, *, revision: int = 1, attempt: int = 1) -> events.Downloa
 
 
 def dead(image: str) -> events.Envelope:
-    headers = {"v": 9, "x-first-death-queue": topology.DOWNLOAD_FAILED.name, "x-first-death-reason": "rejected"}
+    headers = {"v": 9, "x-death": [{"queue": topology.DOWNLOAD_FAILED.name, "reason": "rejected"}]}
     return events.Envelope("download-failed", headers, f"dead {image}".encode(), events.JSON, f"message {image}", image)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.fetcher.hosts import NEAR_SECONDS, Hosts, PutOff
+from services.fetcher.hosts import LONGEST_SECONDS, NEAR_SECONDS, Hosts, PutOff
 from shared import retry, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, UrlRefused
@@ -39,7 +39,8 @@ class Handlers:
     async def on_download_requested(self, request: DownloadRequested) -> Sequence[Publication]:
         """One attempt: image-fetched; or download-delayed and the next request; or download-failed; or the same request, later."""
         if request.not_before and (early := (request.not_before - datetime.now(UTC)).total_seconds()) > NEAR_SECONDS:
-            return [self._later(request, early)]
+            # No further than a turn is promised, whatever another machine's clock says.
+            return [self._later(request, min(early, LONGEST_SECONDS))]
         started = time.monotonic()
         try:
             return [Publication(await self._fetch(request, started))]

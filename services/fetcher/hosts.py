@@ -8,6 +8,7 @@ attempt unasked, in the ordinary way with the ordinary delays, so that all of th
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ BREAKER_SECONDS = 15.0
 UNREACHABLE = frozenset({Reason.CONNECT, Reason.DNS, Reason.TIMEOUT})
 
 REMEMBERED_HOSTS = 10_000
+LOOKED_AT = 10
 _SMOOTHING = 0.2
 
 
@@ -58,7 +60,7 @@ class Host:
     @property
     def idle(self) -> bool:
         """Whether it can be forgotten."""
-        return not (self._present or self._failures) and self._next_turn <= self._clock()
+        return not self._present and max(self._next_turn, self._open_until) <= self._clock()
 
     def expected_wait(self) -> float:
         """How long until one more would get its turn, if only those that are here were before it; in seconds, as far as one can tell."""
@@ -137,9 +139,7 @@ class Host:
 class Hosts:
     """The hosts that a fetcher has met lately."""
 
-    def __init__(
-        self, limit: int, *, clock: Callable[[], float] = time.monotonic, uniform: Callable[[float, float], float] = random.uniform
-    ) -> None:
+    def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._limit = limit
         self._clock = clock
         self._uniform = uniform
@@ -147,9 +147,11 @@ class Hosts:
 
     def __getitem__(self, name: str) -> Host:
         """The host of this name and port."""
-        host = self._hosts.get(name)
-        if host is None:
-            if len(self._hosts) >= REMEMBERED_HOSTS:
-                self._hosts = {known: host for known, host in self._hosts.items() if not host.idle}
-            host = self._hosts[name] = Host(self._limit, self._clock, self._uniform)
+        host = self._hosts.pop(name, None) or Host(self._limit, self._clock, self._uniform)
+        self._hosts[name] = host  # the latest last
+        if len(self._hosts) > REMEMBERED_HOSTS:
+            for oldest in list(itertools.islice(self._hosts, LOOKED_AT)):
+                if self._hosts[oldest].idle:
+                    del self._hosts[oldest]
+                    break
         return host

@@ -10,7 +10,7 @@ from shared.batching import Batcher
 from shared.blobs import Blob
 from shared.broker import Publication
 from shared.catalog import Status
-from shared.events import ImageFailed, ImageStored
+from shared.events import DownloadFailed, ImageFailed, ImageStored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shared.blobs import Blobs
     from shared.catalog import Catalog
     from shared.dead_letters import DeadLetters, Died
-    from shared.events import DownloadDelayed, DownloadFailed, Event, ImageFetched
+    from shared.events import DownloadDelayed, Event, ImageFetched
 
 BATCH_ITEMS = 64
 BATCH_BYTES = 16 * 1024 * 1024
@@ -70,7 +70,8 @@ class Handlers:
 
     async def _note(self, events: list[DownloadDelayed | DownloadFailed]) -> Sequence[bool]:
         await self._images.settle([update for event in events for update in catalog.unfetched(event)])
-        return await self._hold(events, Status.FAILED)
+        # A delay isn't announced by the storer.
+        return await self._hold(events, Status.FAILED) if any(isinstance(event, DownloadFailed) for event in events) else [False] * len(events)
 
     async def _hold(self, events: Sequence[Event], status: Status) -> list[bool]:
         """Whether each event is what its image's document says now: one of a former revision, or a failure after a success, isn't announced."""

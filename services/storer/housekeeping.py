@@ -61,6 +61,8 @@ class Housekeeping:
                     await self.sweep()
             except StoreUnavailable as error:
                 log.warning("put off", extra={"error": str(error)})
+            except Exception:
+                log.exception("a sweep failed, and the next will try again")
             await asyncio.sleep(every.total_seconds())
 
     async def sweep(self) -> dict[str, int]:

@@ -234,8 +234,10 @@ class Run:
         content = (await client.get(found["stored_url"])).raise_for_status().content
         if hashlib.sha256(content).hexdigest() != expected:
             return "stored with other bytes"
-        times = [datetime.fromisoformat(attempt["at"]) for attempt in found["attempts"]]
-        return None if sorted(set(times)) == times else f"attempts doubled or out of order in the history: {found['attempts']}"
+        made = [(datetime.fromisoformat(attempt["at"]), attempt["took_ms"], attempt["reason"]) for attempt in found["attempts"]]
+        # A message that was published twice can make two attempts in the same millisecond, but one attempt is told of once.
+        in_order = [at for at, _, _ in made] == sorted(at for at, _, _ in made)
+        return None if in_order and len(set(made)) == len(made) else f"attempts doubled or out of order in the history: {found['attempts']}"
 
     async def _check_queues(self) -> None:
         management = self._world.rabbitmq.management_url.replace("http://", "http://guest:guest@")

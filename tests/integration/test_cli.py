@@ -91,7 +91,7 @@ async def bury(api: Api, body: bytes = b'{"x":1}', queue: str = QUEUE, **headers
     """A dead letter's id."""
     died = read(
         events.Envelope(
-            "download-requested", {**headers, "x-first-death-queue": queue, "x-first-death-reason": "rejected"}, body, events.JSON, "m", "c"
+            "download-requested", {**headers, "x-death": [{"queue": queue, "reason": "rejected"}]}, body, events.JSON, "m", "c"
         )
     )
     await api.parts.dead_letters.keep(died)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import aio_pika
 import pytest
 
-from shared import events, topology
+from shared import dead_letters, events, topology
 from shared.broker import HEADER_BYTES, LARGEST_MESSAGE, LARGEST_MESSAGE_BEFORE_4, Publication, Publisher
 from shared.consumer import consuming, make_broker, subscribe
 from shared.errors import BrokerUnavailable, Reason, StoreUnavailable
@@ -210,6 +210,44 @@ async def test_while_a_server_is_away_the_message_is_kept_in_hand(amqp_url: str,
         await take(channel, "storer.download-failed")
         await until(lambda: empty(channel, "fetcher.download-requested"))
     assert len(tries) == 3
+
+
+class Mute(Publisher):
+    """A publisher to a broker that takes no announcement, as in a memory alarm."""
+
+    async def publish(self, event: events.Event, delay: float | None = None, wait: float | None = None) -> None:
+        if event.NAME not in topology.READ:
+            await asyncio.Event().wait()
+        await super().publish(event, delay, wait)
+
+
+async def test_an_announcement_that_nobody_takes_holds_up_no_ack(amqp_url: str, publisher: Publisher, channel: aio_pika.abc.AbstractChannel) -> None:
+    async def handle(event: events.Event) -> list[Publication]:
+        return [Publication(events.ImageFailed(image=event.image, revision=1, reason=Reason.DNS, detail="x", failed_at=AT))]
+
+    async with Mute(amqp_url) as mute:
+        await mute.wait()
+        async with reader(amqp_url, mute, handle):
+            await publisher.publish(request())
+            await until(lambda: empty(channel, "fetcher.download-requested"))
+    assert await empty(channel, topology.DEAD_LETTERS)
+
+
+async def test_from_the_dead_letters_nothing_is_ever_rejected(amqp_url: str, publisher: Publisher, channel: aio_pika.abc.AbstractChannel) -> None:
+    tries: list[bool] = []
+
+    async def handle(_: object) -> list[Publication]:
+        tries.append(True)
+        if len(tries) < 4:
+            raise ZeroDivisionError
+        return []
+
+    broker = make_broker(amqp_url, grace=5)
+    subscribe(broker, topology.DEAD, handle, publisher, prefetch=1, read=dead_letters.read, last_resort_pause=0.05)
+    async with consuming(broker, publisher):
+        await channel.default_exchange.publish(aio_pika.Message(b"hello"), topology.DEAD_LETTERS)
+        await until(lambda: asyncio.sleep(0, len(tries) == 4))
+        await until(lambda: empty(channel, topology.DEAD_LETTERS))
 
 
 async def test_no_more_are_handled_at_once_than_the_prefetch(amqp_url: str, publisher: Publisher, channel: aio_pika.abc.AbstractChannel) -> None:

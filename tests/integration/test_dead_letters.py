@@ -18,7 +18,13 @@ pytestmark = pytest.mark.anyio
 
 
 def message(body: bytes = b'{"x":1}', **headers: object) -> events.Envelope:
-    died = {"x-first-death-queue": "fetcher.download-requested", "x-first-death-reason": "rejected", "x-death": [{"count": 1}]}
+    died = {
+        "x-first-death-queue": "fetcher.download-requested.in-5s", "x-first-death-reason": "expired",
+        "x-death": [
+            {"queue": "fetcher.download-requested", "reason": "rejected", "count": 1},
+            {"queue": "fetcher.download-requested.in-5s", "reason": "expired", "count": 1},
+        ],
+    }  # fmt: skip
     return events.Envelope("download-requested", {"v": 1, **died, **headers}, body, events.JSON, "m1", "c1")
 
 
@@ -60,11 +66,11 @@ async def test_any_body_is_kept(dead_letters: DeadLetters, body: bytes) -> None:
 
 async def test_what_a_message_says_never_becomes_a_field_or_an_operator(dead_letters: DeadLetters) -> None:
     hostile = events.Envelope(
-        None, {"$set": 1, "nan": float("nan"), "a.b": {"$gt": ""}, "\x00": b"\xff", "x-first-death-reason": {"$ne": 1}}, b"", None, None, None
+        None, {"$set": 1, "nan": float("nan"), "a.b": {"$gt": ""}, "\x00": b"\xff", "x-death": [{"queue": {"$ne": 1}}]}, b"", None, None, None
     )
     await dead_letters.keep(read(hostile))
     [letter] = await dead_letters.page(limit=10, after=None)
-    assert letter.queue == "unknown"
+    assert letter.reason == "unknown"
     assert msgspec.json.decode(letter.headers)["$set"] == 1
 
 
@@ -75,6 +81,14 @@ async def test_they_are_listed_newest_first_a_page_at_a_time_and_can_be_deleted(
     rest = await dead_letters.page(limit=3, after=(first[-1].died_at, first[-1].id))
     assert len({letter.id for letter in first + rest}) == 5
     assert [letter.died_at for letter in first + rest] == sorted((letter.died_at for letter in first + rest), reverse=True)
-    assert await dead_letters.delete(first[0].id)
-    assert not await dead_letters.delete(first[0].id)
+    assert await dead_letters.delete(first[0])
+    assert not await dead_letters.delete(first[0])
     assert await dead_letters.get(first[0].id) is None
+
+
+async def test_one_that_died_again_since_it_was_read_is_not_deleted(dead_letters: DeadLetters) -> None:
+    await dead_letters.keep(read(message()))
+    [letter] = await dead_letters.page(limit=10, after=None)
+    await dead_letters.keep(read(message()))
+    assert not await dead_letters.delete(letter)
+    assert await dead_letters.get(letter.id) is not None

@@ -74,10 +74,25 @@ async def test_a_failed_write_fails_its_items_and_not_those_that_come_after() ->
             raise failures.pop()
         return items
 
-    batcher = Batcher(write, max_items=2)
+    batcher = Batcher(write, max_items=2, common=OSError)
     results = await asyncio.gather(*(batcher.put(item) for item in (1, 2, 3)), return_exceptions=True)
     assert [type(result) for result in results] == [OSError, OSError, int]
     assert await batcher.add(4) == 4
+
+
+async def test_one_bad_item_fails_alone() -> None:
+    batches: list[list[int]] = []
+
+    async def write(items: list[int]) -> list[int]:
+        batches.append(items)
+        if 0 in items:
+            raise ZeroDivisionError
+        return items
+
+    batcher = Batcher(write, max_items=3)
+    results = await asyncio.gather(*(batcher.put(item) for item in (1, 0, 2)), return_exceptions=True)
+    assert [type(result) for result in results] == [int, ZeroDivisionError, int]
+    assert batches == [[1, 0, 2], [1], [0], [2]]
 
 
 async def test_a_writer_that_answers_too_little_is_an_error_and_not_a_hang() -> None:

@@ -162,7 +162,7 @@ async def test_a_download_that_is_cancelled_says_nothing_of_the_host(host: Host,
 
 async def test_hosts_that_are_idle_are_forgotten_in_time(clock: Clock) -> None:
     hosts = Hosts(2, clock=clock)
-    await fail(hosts["bad"], clock, 1)
+    await fail(hosts["bad"], clock, BREAKER_FAILURES)
     bad = hosts["bad"]
     for number in range(REMEMBERED_HOSTS + 10):
         hosts[str(number)]
