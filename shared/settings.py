@@ -114,8 +114,18 @@ def _ports(value: str) -> Ports:
     return Ports(ranges)
 
 
-def _names(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+_KEY = re.compile(r"([!-+\--9;-~]{16,})(?::(?:read|write))?")  # visible ASCII without the comma and the colon
+
+
+def _keys(value: str) -> tuple[str, ...]:
+    keys = tuple(part.strip() for part in re.split(r"[,\n]", value) if part.strip())
+    found = [_KEY.fullmatch(key) for key in keys]
+    if not all(found) or len({key[1] for key in found if key}) < len(keys):
+        raise ValueError(
+            "keys of 16 or more visible ASCII characters but commas and colons, separated by commas, each of them once and followed by "
+            ":read or :write if it is to be good for no more"
+        )
+    return keys
 
 
 def _cores() -> int:
@@ -155,7 +165,18 @@ class Settings:
     max_image_bytes: int = _setting(_size, 64 * 1024**2, "largest image")
     max_pixels: int = _setting(_whole(1, 10**10), 100_000_000, "most pixels (width times height, all frames' canvas)")
     allow_anonymous: bool = _setting(_yes_or_no, default=False, meaning="listen beyond loopback although anybody may then use the api")
-    api_keys: tuple[str, ...] = _setting(_names, (), "keys of the api", secret=True)
+    api_keys: tuple[str, ...] = _setting(
+        _keys, (), "keys of the api, separated by commas, at least 16 characters each; `key:read` can only read, `key:write` only write", secret=True
+    )
+    rate_limit: int | None = _setting(
+        _whole(0, 10**6),
+        None,
+        "requests a second that a key, or without one an address, may send to one api process; 0 for no limit; if unset, 100 beyond loopback",
+    )
+    rate_burst: int | None = _setting(_whole(1, 10**6), None, "requests that it may send at once; if unset, ten seconds' worth")
+    trusted_proxies: tuple[Network, ...] = _setting(
+        _networks, (), "networks, in CIDR notation, of the proxies whose X-Forwarded-For says who a client is"
+    )
     grace: float = _setting(duration, 20.0, "how long a service that is stopped finishes what it has begun")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error")
 
@@ -175,8 +196,9 @@ OTHERS = frozenset({f"{PREFIX}URL", f"{PREFIX}KEY", f"{PREFIX}MANAGEMENT_URL"})
 
 def load(environ: Mapping[str, str]) -> Settings:
     """Settings from the environment; an empty value counts as unset. Raises SettingsError."""
-    values, problems = {}, []
-    for name, text in sorted(environ.items()):
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, text in sorted(_with_secrets(environ, problems).items()):
         if not name.startswith(PREFIX) or name in OTHERS:
             continue
         if name not in FIELDS:
@@ -192,3 +214,16 @@ def load(environ: Mapping[str, str]) -> Settings:
     if problems:
         raise SettingsError(problems)
     return Settings(**values)
+
+
+def _with_secrets(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """With the contents of the files that BOWERBIRD_…_FILE names for secrets. The variable itself goes first."""
+    merged = dict(environ)
+    for name in (name for name, field in FIELDS.items() if field.metadata["secret"]):
+        path = merged.pop(f"{name}_FILE", None)
+        if path and not merged.get(name):
+            try:
+                merged[name] = Path(path).read_text("utf-8").strip()
+            except (OSError, ValueError):
+                problems.append(f"{name}_FILE is {path!r}, but should be a text file that can be read.")
+    return merged

@@ -30,6 +30,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _AUTHORITY = re.compile(r"https?://[^/\\?#]", re.IGNORECASE)
+_DOT_AT_END = re.compile(r"https?://[^/\\?#]*(?:[.。．｡]|%2e)(?::[^/\\?#]*)?(?:[/\\?#]|$)", re.IGNORECASE)  # noqa: RUF001  (the parser's other dots)
 
 
 class Url(msgspec.Struct, frozen=True):
@@ -39,6 +40,11 @@ class Url(msgspec.Struct, frozen=True):
     scheme: str
     host: str
     port: int
+
+    @property
+    def authority(self) -> str:
+        """Host and port as in `href`, and as the header Host has them (RFC 9110, section 7.2): a default port is left out."""
+        return self.host if self.port == DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
 
 
 def parse(text: str, *, ports: Container[Any] | None = None) -> Url:
@@ -71,7 +77,8 @@ def parse(text: str, *, ports: Container[Any] | None = None) -> Url:
     if found_url.username or found_url.password:
         raise UrlRefused("url-credentials", "The URL carries a user name or a password; neither would be sent.")
     host = found_url.hostname
-    if not host or host.endswith(".") or ".." in host or host.startswith("."):
+    # Of an address the parser drops the dot, of a name it doesn't.
+    if not host or host.endswith(".") or ".." in host or host.startswith(".") or _DOT_AT_END.match(text):
         raise UrlRefused("url-host", "The URL's host has an empty label or ends in a dot.")
     if len(href) > MAX_URL_BYTES:
         raise UrlRefused("url-too-long", f"The URL, percent-encoded, is longer than {MAX_URL_BYTES:,} bytes.")

@@ -119,6 +119,9 @@ class Origin:
                 await writer.drain()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError, asyncio.CancelledError):
             pass  # the client left, as it may, or the test is over
+        except RuntimeError:
+            if not writer.is_closing():  # uvloop's word for a connection that the client has closed
+                raise
         finally:
             writer.close()
 

@@ -8,14 +8,20 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 from services.api import browse, content, dead_letters, docs, health, problems, requeue, submit
+from services.api.gate import Gate
 from services.api.keys import require_key
 
 if TYPE_CHECKING:
     from services.api.parts import Parts
 
 
-def build_app(parts: Parts) -> Litestar:
+def build_app(parts: Parts) -> Gate:
     """The ASGI application that serves the api from its parts."""
+    return Gate(routes(parts), parts.settings)
+
+
+def routes(parts: Parts) -> Litestar:
+    """What is behind the gate."""
     return Litestar(
         route_handlers=[
             submit.submit, browse.list_images, browse.get_image, content.get_content, requeue.requeue,

@@ -18,12 +18,10 @@ from shared.blobs import CHUNK_BYTES
 if TYPE_CHECKING:
     from shared.catalog import Image
 
-# The bytes are other people's: a browser is to show them as the image that was recognised, or not at all.
+# The bytes are other people's: a browser is to show them as the image that was recognised, or not at all (and nosniff, listening.py).
 _SAFE = {
-    "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "same-site",
-    "Referrer-Policy": "no-referrer",
 }
 
 

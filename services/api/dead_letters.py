@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,12 @@ from services.api.problems import UNKNOWN_DEAD_LETTER, Problem
 from shared import topology, urls
 from shared.catalog import Position
 from shared.dead_letters import envelope_of
+from shared.errors import BrokerUnavailable, Unpublishable
 
 if TYPE_CHECKING:
     from shared.dead_letters import DeadLetter
 
+REPLAY_SECONDS = 10.0
 PREVIEW_BYTES = 16 * 1024
 
 
@@ -86,8 +89,14 @@ async def replay(request: Request[Any, Any, Any]) -> ASGIResponse:
     # Only to a queue of ours: the name came with a message.
     if letter.queue not in {queue.name for queue in topology.queues(here.settings.retry_delays)}:
         raise Problem(UNKNOWN_DEAD_LETTER, f"It came from no queue that could take it again ({letter.queue[:100]!r}); it can only be deleted.")
-    await here.publisher.send(envelope_of(letter, await here.dead_letters.body(letter)), letter.queue)
-    await here.dead_letters.delete(letter.id)
+    try:
+        async with asyncio.timeout(REPLAY_SECONDS):
+            await here.publisher.send(envelope_of(letter, await here.dead_letters.body(letter)), letter.queue)
+    except TimeoutError:
+        raise BrokerUnavailable("RabbitMQ takes too long to confirm a replay.") from None
+    except Unpublishable as error:
+        raise Problem(UNKNOWN_DEAD_LETTER, f"It can't be sent again: {error}") from None
+    await here.dead_letters.delete(letter)
     return replies.json({"replayed": letter.id, "queue": letter.queue}, status=202)
 
 
@@ -96,7 +105,7 @@ async def delete(request: Request[Any, Any, Any]) -> None:
     """Forgets a dead letter."""
     here = parts(request)
     letter = await _find(here, request)
-    await here.dead_letters.delete(letter.id)
+    await here.dead_letters.delete(letter)
 
 
 async def _find(here: Parts, request: Request[Any, Any, Any]) -> DeadLetter:

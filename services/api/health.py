@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from shared.broker import Publisher
     from shared.mongo import Mongo
+
+log = logging.getLogger("bowerbird.api")
 
 CHECK_SECONDS = 2.0
 KEEP_SECONDS = 1.0
@@ -90,4 +93,6 @@ async def _bounded(check: Callable[[], Awaitable[str]]) -> str:
     except TimeoutError:
         return "no answer in time"
     except BowerbirdError as error:
-        return str(error)
+        # The error's own text is for the log: it may name hosts inside, and anybody may probe.
+        log.debug("not ready", extra={"error": str(error)})
+        return "doesn't answer"

@@ -14,6 +14,7 @@ from services.api import listening
 from services.api.app import build_app
 from services.api.dispatch import Dispatcher
 from services.api.health import readiness
+from services.api.keys import Keys
 from services.api.parts import Parts
 from services.api.relay import Relay
 from shared import process
@@ -56,7 +57,8 @@ async def api(settings: Settings) -> AsyncIterator[None]:
         stack.callback(listener.close)
         parts = await stack.enter_async_context(opened(settings))
         await stack.enter_async_context(listening.serving(build_app(parts), listener, grace=min(settings.grace, STOP_SECONDS)))
-        log.info("listening", extra={"url": listening.url(listener)})
+        keys = [f"{key.name} ({', '.join(sorted(key.scopes))})" for key in Keys(settings.api_keys)]
+        log.info("listening", extra={"url": listening.url(listener), **({"keys": keys} if keys else {})})
         yield
 
 

@@ -11,6 +11,7 @@ import msgspec
 from services.api import problems
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
+from services.api.keys import READ, READS, WRITE
 from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
 from services.api.submit import Submission
@@ -61,14 +62,17 @@ def document() -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "version": version(), "description": DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
-        "paths": _paths(),
+        "paths": {path: {method: _everywhere(method, path, of) for method, of in methods.items()} for path, methods in _paths().items()},
         "components": {
             "schemas": {**components, "Problem": _PROBLEM},
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "Only where the server was given keys (BOWERBIRD_API_KEYS)."}
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Only where the server was given keys (BOWERBIRD_API_KEYS). GET and HEAD need one with the scope `read`, the rest `write`.",
+                }
             },
         },
-        "security": [{}, {"key": []}],
     }
 
 
@@ -215,6 +219,16 @@ def _dead_letter_paths() -> Json:
             ),
         },
     }  # fmt: skip
+
+
+def _everywhere(method: str, path: str, operation: Json) -> Json:
+    """With what holds of every operation but the probes: keys, their scopes, and the gate (services/api/gate.py)."""
+    if path.startswith("/health/"):
+        return {**operation, "security": [], "responses": {**operation["responses"], **_problems(problems.WRONG_HOST)}}
+    refusals = _problems(problems.BAD_REQUEST, problems.UNAUTHORIZED, problems.FORBIDDEN, problems.WRONG_HOST, problems.TOO_MANY_REQUESTS)
+    scope = READ if method.upper() in READS else WRITE
+    responses = dict(sorted({**refusals, **operation["responses"]}.items()))
+    return {**operation, "security": [{}, {"key": [scope]}], "responses": responses}
 
 
 def _operation(name: str, summary: str, description: str, responses: Json, *, parameters: list[Json] | None = None, body: Json | None = None) -> Json:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 
+from services.api import replies
 from shared.errors import BowerbirdError, BrokerUnavailable, StoreUnavailable, UrlRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from litestar import Request
+    from litestar.types import HTTPScope, Send
 
 log = logging.getLogger("bowerbird.api")
 
@@ -54,6 +56,16 @@ BAD_PARAMETER = Kind(
     "A query parameter is unknown, repeated or has a value that it can't have; `errors` names it.",
 )
 UNAUTHORIZED = Kind("unauthorized", 401, "A key is needed", "This server wants one of its keys, as `Authorization: Bearer <key>`.")
+FORBIDDEN = Kind(
+    "forbidden", 403, "The key isn't enough", "The key is one of this server's, but not for this: reading needs the scope `read`, all else `write`."
+)
+CROSS_ORIGIN = Kind(
+    "cross-origin",
+    403,
+    "Other origins may not change anything here",
+    "A web page of another origin had a browser send this request (the headers Origin or Sec-Fetch-Site say so); only pages of this server itself may. "
+    "Behind a proxy, BOWERBIRD_PUBLIC_URL says what this server's own origin is.",
+)
 NOT_FOUND = Kind("not-found", 404, "There is nothing here", "No resource has this path. The API reference at /docs lists what there is.")
 UNKNOWN_IMAGE = Kind("unknown-image", 404, "No such image", "No image has this id, or this URL was never submitted.")
 UNKNOWN_DEAD_LETTER = Kind(
@@ -65,6 +77,7 @@ METHOD_NOT_ALLOWED = Kind(
     "The method isn't allowed here",
     "The resource is there, but not for this method; the header Allow lists those that it has.",
 )
+REQUEST_TIMEOUT = Kind("request-timeout", 408, "The request took too long", "The rest of the request didn't arrive in time.")
 KNOWN_IMAGE = Kind("known-image", 409, "The URL is known already", "This URL was submitted before. `image` is the address of its image.")
 NOT_STORED = Kind(
     "not-stored",
@@ -73,6 +86,7 @@ NOT_STORED = Kind(
     "There are no bytes (yet): `status_of_image` says where the image is on its way, `error` why it failed if it did.",
 )
 TOO_LARGE = Kind("content-too-large", 413, "The body is too large", "The body is larger than this resource takes.")
+TARGET_TOO_LONG = Kind("uri-too-long", 414, "The address is too long", "The path and query are longer than any resource here needs.")
 UNSUPPORTED_MEDIA_TYPE = Kind(
     "unsupported-media-type",
     415,
@@ -85,7 +99,21 @@ RANGE_NOT_SATISFIABLE = Kind(
     "The range isn't within the content",
     "The header Range asks for bytes beyond the end; Content-Range says how many there are.",
 )
+WRONG_HOST = Kind(
+    "wrong-host",
+    421,
+    "This isn't the host that was asked for",
+    "Without keys and on loopback, this server answers only to localhost, addresses of loopback and the host of BOWERBIRD_PUBLIC_URL, so that no web "
+    "page can have its own name resolve to this machine and use it (DNS rebinding).",
+)
 REFUSED_URL = Kind("refused-url", 422, "The URL is refused", "The URL will never be asked for; `rule` says which rule it breaks.")
+TOO_MANY_REQUESTS = Kind(
+    "too-many-requests",
+    429,
+    "Too many requests",
+    "More requests than a key, or without one an address, may send. Try again after the seconds in Retry-After.",
+)
+HEADERS_TOO_LARGE = Kind("headers-too-large", 431, "The headers are too large", "The request has too many headers, or too much in them.")
 INTERNAL_ERROR = Kind(
     "internal-error", 500, "Something went wrong on the server", "A fault of this server. Its log has the details under the id in `instance`."
 )
@@ -99,13 +127,16 @@ UNAVAILABLE = Kind(
 KINDS = {
     kind.name: kind
     for kind in (
-        BAD_REQUEST, BAD_BODY, BAD_PARAMETER, UNAUTHORIZED, NOT_FOUND, UNKNOWN_IMAGE, METHOD_NOT_ALLOWED, KNOWN_IMAGE, NOT_STORED,
-        UNKNOWN_DEAD_LETTER, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, RANGE_NOT_SATISFIABLE, REFUSED_URL, INTERNAL_ERROR, UNAVAILABLE,
+        BAD_REQUEST, BAD_BODY, BAD_PARAMETER, UNAUTHORIZED, FORBIDDEN, CROSS_ORIGIN, NOT_FOUND, UNKNOWN_IMAGE, UNKNOWN_DEAD_LETTER,
+        METHOD_NOT_ALLOWED, REQUEST_TIMEOUT, KNOWN_IMAGE, NOT_STORED, TOO_LARGE, TARGET_TOO_LONG, UNSUPPORTED_MEDIA_TYPE,
+        RANGE_NOT_SATISFIABLE, WRONG_HOST, REFUSED_URL, TOO_MANY_REQUESTS, HEADERS_TOO_LARGE, INTERNAL_ERROR, UNAVAILABLE,
     )
 }  # fmt: skip
 
 _OURS: dict[type[BowerbirdError], Kind] = {UrlRefused: REFUSED_URL, StoreUnavailable: UNAVAILABLE, BrokerUnavailable: UNAVAILABLE}
 _FRAMEWORKS = {kind.status: kind for kind in (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE)}
+_GONE = "client disconnected prematurely"  # Litestar's words
+_HEADERS = {"Cache-Control": "no-store", **replies.INERT}
 _FRAMEWORKS_DETAILS = {
     405: "The header Allow lists the methods that this resource has.",
     413: "The body is larger than this resource takes.",
@@ -127,15 +158,38 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     """The response for whatever was raised while a request was under way."""
     instance = request.scope.get("raw_path", b"/").decode("latin-1")
     problem = _problem(error)
-    if problem.kind is INTERNAL_ERROR:
+    if isinstance(error, InternalServerException) and error.detail == _GONE:
+        log.debug("a client went away before its request was whole")  # nobody hears the answer
+    elif problem.kind is INTERNAL_ERROR:
         instance = uuid.uuid4().urn
         log.error("unexpected error", extra={"instance": instance, "path": request.scope["path"]}, exc_info=error)
-    body = {
+    headers = {**_HEADERS, **problem.headers}
+    return Response(body(problem, instance), status_code=problem.kind.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def send(problem: Problem, scope: HTTPScope, send: Send) -> None:
+    """Answers a request that the application doesn't get to see."""
+    content = body(problem, scope["raw_path"].decode("latin-1"))
+    headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(content)), **_HEADERS, **problem.headers}
+    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": problem.kind.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": content, "more_body": False})
+
+
+def bare(kind: Kind) -> bytes:
+    """The end of a response, from its first own header on, for a request that isn't even one of HTTP; it closes the connection."""
+    content = body(Problem(kind, kind.meaning), "/")
+    headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(content)), **_HEADERS, "Connection": "close"}
+    return "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n" + content
+
+
+def body(problem: Problem, instance: str) -> bytes:
+    """The problem as JSON."""
+    members = {
         "type": problem.kind.type, "title": problem.kind.title, "status": problem.kind.status, "detail": problem.detail,
         "instance": instance, **problem.members,
     }  # fmt: skip
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **problem.headers}
-    return Response(msgspec.json.encode(body), status_code=problem.kind.status, media_type=MEDIA_TYPE, headers=headers)
+    return msgspec.json.encode(members)
 
 
 def _problem(error: Exception) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -11,6 +11,7 @@ from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolv
 
 from services.api import bodies, replies
 from services.api.parts import parts
+from services.api.problems import BAD_BODY, Problem
 from shared.catalog import Status, now
 
 MAX_REQUEUED = 10_000
@@ -32,6 +33,7 @@ class Requeued(msgspec.Struct, frozen=True):
     before: datetime
 
 
+_EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _EXAMPLE = '{"status": "queued"}'
 
 
@@ -41,5 +43,9 @@ async def requeue(request: Request[Any, Any, Any]) -> ASGIResponse:
     here = parts(request)
     wanted = await bodies.read(request, RequeueRequest, example=_EXAMPLE)
     before = wanted.before or now()
-    requeued = await here.catalog.requeue(Status(wanted.status), limit=MAX_REQUEUED, before=before)
-    return replies.json(Requeued(requeued=requeued, more=requeued == MAX_REQUEUED, before=before), status=202)
+    if before.tzinfo and not _EARLIEST <= before <= _LATEST:
+        # In UTC it would lie before the year 1 or after 9999.
+        detail = "before must lie within the years 1 to 9999, in UTC."
+        raise Problem(BAD_BODY, detail, errors=[{"pointer": "#/before", "detail": detail}])
+    requeued, more = await here.catalog.requeue(Status(wanted.status), limit=MAX_REQUEUED, before=before)
+    return replies.json(Requeued(requeued=requeued, more=more, before=before), status=202)

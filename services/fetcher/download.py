@@ -109,7 +109,8 @@ class Downloader:
 
     async def _ask(self, url: Url, headers: dict[str, str]) -> httpx.Response:
         self._check(url)
-        request = httpx.Request("GET", url.href, headers=headers, extensions={HREF: url.href})
+        # With a Host of ours, since httpx, to make one, reads the host by an IDNA that is stricter than the URL parser's (☃.net).
+        request = httpx.Request("GET", url.href, headers={"host": url.authority, **headers}, extensions={HREF: url.href})
         try:
             async with asyncio.timeout(self._limits.answer):
                 return await self._transport.handle_async_request(request)

@@ -18,7 +18,10 @@ from tests.origin import Origin
 from tests.polling import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    Service = Callable[[Settings], AbstractAsyncContextManager[None]]
 
 SETTLED = {"stored", "failed", "expanded"}
 
@@ -61,10 +64,10 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Pipeline]:
+async def running(settings: Settings, services: Sequence[Service] = (storer, fetcher, api)) -> AsyncIterator[Pipeline]:
     """One api, one fetcher, one storer, and a client."""
     async with AsyncExitStack() as stack:
-        for service in (storer, fetcher, api):
+        for service in services:
             await stack.enter_async_context(service(settings))
         base = f"http://127.0.0.1:{settings.port}"
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=base, trust_env=False, timeout=30))

@@ -35,7 +35,7 @@ async def _connected(api: Api) -> bool:
 
 async def bury(api: Api, body: bytes = b'{"x":1}', queue: str = "fetcher.download-requested") -> str:
     """A dead letter's address."""
-    headers = {"v": 1, "x-first-death-queue": queue, "x-first-death-reason": "rejected"}
+    headers = {"v": 1, "x-death": [{"queue": queue, "reason": "rejected"}]}
     died = read(events.Envelope("download-requested", headers, body, events.JSON, "m", "c"))
     await api.parts.dead_letters.keep(died)
     return f"/dead-letters/{died.id}"
@@ -123,7 +123,12 @@ async def test_a_repetition_leaves_out_what_was_requeued_already(api: Api) -> No
         await api.client.post("/images", json={"url": f"http://example.com/{number}"})
     await until(lambda: _later(api))
     before = catalog.now()
-    assert [await api.parts.catalog.requeue(Status.QUEUED, limit=2, before=before) for _ in range(4)] == [2, 2, 1, 0]
+    assert [await api.parts.catalog.requeue(Status.QUEUED, limit=2, before=before) for _ in range(4)] == [
+        (2, True),
+        (2, True),
+        (1, False),
+        (0, False),
+    ]
     first = (await api.client.post("/requeue", json={"status": "queued"})).json()
     again = (await api.client.post("/requeue", json={"status": "queued", "before": first["before"]})).json()
     assert (first["requeued"], again["requeued"]) == (5, 0)

@@ -89,11 +89,7 @@ async def _connected(api: Api) -> bool:
 
 async def bury(api: Api, body: bytes = b'{"x":1}', queue: str = QUEUE, **headers: object) -> str:
     """A dead letter's id."""
-    died = read(
-        events.Envelope(
-            "download-requested", {**headers, "x-death": [{"queue": queue, "reason": "rejected"}]}, body, events.JSON, "m", "c"
-        )
-    )
+    died = read(events.Envelope("download-requested", {**headers, "x-death": [{"queue": queue, "reason": "rejected"}]}, body, events.JSON, "m", "c"))
     await api.parts.dead_letters.keep(died)
     return died.id
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from services.api import openapi
-from services.api.app import build_app
+from services.api.app import routes
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
 from services.api.parts import Parts
 from services.api.requeue import Requeued
@@ -24,7 +24,7 @@ PAGES = {"/", "/docs", "/openapi.json", "/problems/{name}"}
 def test_it_has_every_route_and_no_other() -> None:
     nothing = cast("Any", None)
     settings = Settings()
-    app = build_app(Parts(**{field.name: nothing for field in dataclasses.fields(Parts)} | {"settings": settings}))
+    app = routes(Parts(**{field.name: nothing for field in dataclasses.fields(Parts)} | {"settings": settings}))
     served = {
         (re.sub(r":\w+}", "}", route.path), method.lower()) for route in app.routes for method in getattr(route, "methods", ()) if method != "OPTIONS"
     }

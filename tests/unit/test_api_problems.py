@@ -7,7 +7,7 @@ import logging
 import msgspec
 import pytest
 from litestar import Litestar
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.testing import RequestFactory
 
 from services.api import problems
@@ -43,7 +43,7 @@ def test_each_error_has_its_problem(error: Exception, status: int, kind: str) ->
     assert body["detail"]
     assert "secret" not in str(body)
     assert "10.0.0" not in str(body)
-    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert headers["Cache-Control"] == "no-store"
     assert ("Retry-After" in headers) == (status == 503)
 
@@ -54,6 +54,12 @@ def test_a_fault_is_logged_under_the_id_that_the_client_gets(caplog: pytest.LogC
     [record] = caplog.records
     assert record.instance == body["instance"]  # type: ignore[attr-defined]
     assert record.exc_info
+
+
+def test_a_client_that_goes_away_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "bowerbird.api"):
+        body_of(InternalServerException("client disconnected prematurely"))
+    assert not caplog.records
 
 
 def test_every_error_of_ours_that_a_request_can_meet_is_in_the_table() -> None:
