@@ -27,7 +27,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def host(clock: Clock) -> Host:
-    return Host(2, clock, lambda low, high: high)
+    return Host(2, clock, lambda _, high: high)
 
 
 async def download(host: Host, clock: Clock, seconds: float, error: BaseException | None = None, *, last: bool = False) -> None:
