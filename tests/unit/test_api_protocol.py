@@ -67,10 +67,14 @@ class Connection:
     async def pour(self, pieces: Iterable[bytes], pause: float = 0) -> int:
         """Sends until the connection is closed; how many pieces that took."""
         for number, piece in enumerate(pieces):
-            self.writer.write(piece)
             try:
+                self.writer.write(piece)
                 await self.writer.drain()
             except OSError:
+                return number
+            except RuntimeError:  # uvloop's word for a connection that the other side has closed
+                if not self.writer.is_closing():
+                    raise
                 return number
             await asyncio.sleep(pause)
         pytest.fail("Everything was taken.")
