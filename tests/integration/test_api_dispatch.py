@@ -12,37 +12,22 @@ from services.api.dispatch import Dispatcher
 from services.api.relay import PAGE, Relay
 from shared import topology, urls
 from shared.broker import Publisher
-from shared.catalog import Catalog
 from shared.errors import BrokerUnavailable
 from shared.leases import Lease
-from shared.mongo import Mongo
 from tests.api import taken
 from tests.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from shared.catalog import Image
+    from shared.catalog import Catalog, Image
     from shared.events import Event
+    from shared.mongo import Mongo
 
 pytestmark = pytest.mark.anyio
 
 QUEUE = topology.DOWNLOAD_REQUESTED.name
 NOW = timedelta(0)
-
-
-@pytest.fixture
-async def mongo(mongo_url: str) -> AsyncIterator[Mongo]:
-    mongo = Mongo(mongo_url, timeout=10)
-    yield mongo
-    mongo.close()
-
-
-@pytest.fixture
-async def catalog(mongo: Mongo) -> Catalog:
-    catalog = Catalog(mongo)
-    await catalog.create_indexes()
-    return catalog
 
 
 @pytest.fixture
