@@ -10,7 +10,7 @@ import anyio.from_thread
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import FlakyStrategyDefinition
+from hypothesis.errors import FlakyStrategyDefinition, HypothesisDeprecationWarning
 
 from services.api import openapi
 from shared.dead_letters import read
@@ -30,14 +30,20 @@ GENERATOR_TRIES = 5
 
 
 def _steadily(run: Callable[[], None]) -> None:
-    """Again when the generator contradicts itself, as schemathesis's negative data does now and then: that says nothing of the api."""
+    """Again when the generator contradicts itself, as schemathesis's data does now and then: that says nothing of the api."""
     for left in reversed(range(GENERATOR_TRIES)):
         try:
             return run()
-        except FlakyStrategyDefinition:
-            if not left:
+        except Exception as error:
+            if not left or not _of_the_generator(error):
                 raise
     return None
+
+
+def _of_the_generator(error: Exception) -> bool:
+    if isinstance(error, ExceptionGroup):
+        return all(_of_the_generator(part) for part in error.exceptions)
+    return isinstance(error, (FlakyStrategyDefinition, HypothesisDeprecationWarning))
 
 
 OPERATIONS = [(method, path) for path, methods in openapi.document()["paths"].items() for method in methods]
