@@ -23,7 +23,7 @@ log = logging.getLogger("bowerbird.api")
 
 PAUSE_SECONDS = 1.0
 PATIENCE = timedelta(seconds=5)
-"""How long a dispatcher has an image to itself: it gives up a second earlier (dispatch.py)."""
+"""How long a dispatcher has an image to itself: it begins no publish after that. One that is still unconfirmed then is sent twice, harmlessly."""
 PAGE = 1000
 
 
