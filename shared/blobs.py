@@ -16,6 +16,7 @@ from pymongo.errors import BulkWriteError
 
 from shared.catalog import DUPLICATE_KEY
 from shared.errors import StoreUnavailable
+from shared.events import PART_BYTES
 from shared.mongo import Document, unavailable, unhurried
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from shared.mongo import Mongo
 
-CHUNK_BYTES = 1024 * 1024
+CHUNK_BYTES = PART_BYTES
 """Larger than the 255 KiB of the specification's default, so that most images are one chunk (docs/decisions/0004-chunks.md)."""
 
 # The specification's own indexes, and ours.

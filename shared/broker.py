@@ -103,7 +103,7 @@ class Publisher:
         """
         envelope = events.encode(event)
         if delay is not None:
-            await self.send(envelope, topology.delay_name(delay), wait=wait)
+            await self.send(envelope, topology.delay_name_of(event, delay), wait=wait)
         else:
             # An event that must be read and has no queue is an error; one for whoever listens may have no listener.
             await self._confirmed(envelope, self._exchange, event.NAME, mandatory=event.NAME in topology.READ)

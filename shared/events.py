@@ -1,9 +1,12 @@
 """Every message that travels over RabbitMQ, and how it looks on the wire.
 
 On the wire: the AMQP property `type` is the event's name, the header `v` its version; `message_id` and
-`correlation_id` are always set. The body is the event as JSON, except for image-fetched, whose body is the image
-itself and whose fields are headers: base64 would cost a third more of everything. Headers carry no floating-point numbers:
-AMQP clients differ in their width.
+`correlation_id` are always set. The body is the event as JSON, except for image-fetched and image-part, whose body is the image
+itself, or a part of it, and whose fields are headers: base64 would cost a third more of everything. Headers carry no
+floating-point numbers: AMQP clients differ in their width.
+
+An image of more than PART_BYTES travels as several image-part messages, each of them a chunk that any storer can write in any
+order, and then image-fetched with an empty body and their number: no process and no broker ever holds all of it.
 
 Fields are only ever added, and with defaults, so that old readers and old messages go on working (unknown fields are
 ignored). A change that breaks is a new version beside the old one in `_VERSIONS`.
@@ -20,6 +23,12 @@ from shared.errors import Reason, Undecodable
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 """What every reader of JSON agrees on, and what MongoDB and AMQP can hold."""
+
+FileId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{24}$")]
+"""A GridFS file's ObjectId, in hexadecimal."""
+
+PART_BYTES = 1024 * 1024
+"""The most that a message carries of an image, and the size of a GridFS chunk (docs/decisions/0004-chunks.md)."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +55,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 class DownloadRequested(Event, frozen=True, kw_only=True):
     """The api wants this URL. `attempt` counts every try from 1, `snoozes` those after which the origin asked us to wait.
 
-    `not_before` is when its turn comes, for one that was put off because its host is busy.
+    `not_before` is when its turn comes, for one that was put off because its host is busy. `etag` and `last_modified` are those of
+    the copy that is held, for asking the origin only for something newer (RFC 9110, section 13).
     """
 
     NAME: ClassVar[str] = "download-requested"
@@ -55,10 +65,33 @@ class DownloadRequested(Event, frozen=True, kw_only=True):
     requested_at: datetime
     snoozes: Count = 0
     not_before: datetime | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+class ImagePart(Event, frozen=True, kw_only=True):
+    """A part of an image that is too large for one message: number `number`, from 0, of the GridFS file `file` (an ObjectId in hex).
+
+    Every part but the last has PART_BYTES bytes.
+    """
+
+    NAME: ClassVar[str] = "image-part"
+
+    file: FileId
+    number: Count
+    body: bytes
+
+    @property
+    def message_id(self) -> str:
+        """One of its own for each part."""
+        return f"{super().message_id}.{self.file}.{self.number}"
 
 
 class ImageFetched(Event, frozen=True, kw_only=True):
-    """A fetcher has the image. `took_ms` is in milliseconds, `width` and `height` in pixels; `final_url` is where redirects led."""
+    """A fetcher has the image. `took_ms` is in milliseconds, `width` and `height` in pixels; `final_url` is where redirects led.
+
+    Either `body` is the image, or it is empty and the image went ahead as `parts` parts, `size` bytes in all, of the file `file`.
+    """
 
     NAME: ClassVar[str] = "image-fetched"
 
@@ -73,17 +106,48 @@ class ImageFetched(Event, frozen=True, kw_only=True):
     sha256: str
     etag: str | None = None
     last_modified: str | None = None
+    file: FileId | None = None
+    parts: Count = 0
+    size: Count = 0
     body: bytes
+
+    @property
+    def length(self) -> int:
+        """The image's size in bytes, however it travelled."""
+        return self.size if self.parts else len(self.body)
+
+
+class ImageUnchanged(Event, frozen=True, kw_only=True):
+    """The origin says that the copy that is held is still what it has (304), be it an image or a page."""
+
+    NAME: ClassVar[str] = "image-unchanged"
+
+    checked_at: datetime
+    took_ms: Count
+    etag: str | None = None
+    last_modified: str | None = None
 
 
 class PageScanned(Event, frozen=True, kw_only=True):
-    """A fetcher found a page; `images` are the canonical URLs of the images on it, in their order."""
+    """A fetcher found a page; `images` are the canonical URLs of the images on it, in their order.
+
+    `alternatives` are, by the URL of an image, those of the same image in other sizes. `skipped` counts data: URLs, `refused` what may not be
+    asked for, `beyond` what was over the limit on images of one page.
+    """
 
     NAME: ClassVar[str] = "page-scanned"
 
     url: str
     scanned_at: datetime
     images: list[str]
+    alternatives: dict[str, list[str]] = {}
+    skipped: Count = 0
+    refused: Count = 0
+    beyond: Count = 0
+    final_url: str | None = None
+    took_ms: Count = 0
+    etag: str | None = None
+    last_modified: str | None = None
 
 
 class DownloadDelayed(Event, frozen=True, kw_only=True):
@@ -134,12 +198,52 @@ class ImageFailed(Event, frozen=True, kw_only=True):
     failed_at: datetime
 
 
+class CallbackRequested(Event, frozen=True, kw_only=True):
+    """Somebody asked to be told: POST `payload`, JSON as it is to be signed and sent, to `url`. `delivery` is the id that the receiver sees.
+
+    When it is a batch that is done, `image` is the batch's id.
+    """
+
+    NAME: ClassVar[str] = "callback-requested"
+
+    delivery: str
+    url: str
+    payload: str
+    snoozes: Count = 0
+
+    @property
+    def message_id(self) -> str:
+        """One of its own for each attempt at each delivery."""
+        return f"{self.NAME}.{self.delivery}.{self.attempt}"
+
+
+class CallbackAttempted(Event, frozen=True, kw_only=True):
+    """A delivery was tried. `reason` is None when it was taken; `next_attempt_at` is None when there will be no other attempt."""
+
+    NAME: ClassVar[str] = "callback-attempted"
+
+    delivery: str
+    attempted_at: datetime
+    took_ms: Count
+    http_status: Count | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    next_attempt_at: datetime | None = None
+
+    @property
+    def message_id(self) -> str:
+        """One of its own for each attempt at each delivery."""
+        return f"{self.NAME}.{self.delivery}.{self.attempt}"
+
+
 KINDS: tuple[type[Event], ...] = (
-    DownloadRequested, ImageFetched, PageScanned, DownloadDelayed, DownloadFailed, ImageStored, ImageFailed,
+    DownloadRequested, ImagePart, ImageFetched, ImageUnchanged, PageScanned, DownloadDelayed, DownloadFailed, ImageStored, ImageFailed,
+    CallbackRequested, CallbackAttempted,
 )  # fmt: skip
 _VERSIONS = {(kind.NAME, kind.VERSION): kind for kind in KINDS}
-_RAW_BODY = (ImageFetched,)
+_RAW_BODY = (ImageFetched, ImagePart)
 JSON = "application/json"
+OCTETS = "application/octet-stream"
 
 
 class Envelope(NamedTuple):
@@ -161,7 +265,7 @@ def encode(event: Event) -> Envelope:
         # to_builtins would turn the body into base64, so it travels beside the fields.
         fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "body"}
         headers |= {name: value for name, value in msgspec.to_builtins(fields).items() if value is not None}
-        body, content_type = event.body, event.content_type
+        body, content_type = event.body, getattr(event, "content_type", OCTETS)
     else:
         body = msgspec.json.encode(event)
     return Envelope(event.NAME, headers, body, content_type, event.message_id, event.correlation_id)

@@ -66,35 +66,55 @@ def _work(kind: type[events.Event], reader: str, *, messages: int, size: int = F
 
 # Beyond this many, images wait in MongoDB, undispatched, until the relay finds room.
 DOWNLOAD_REQUESTED = _work(events.DownloadRequested, "fetcher", messages=200_000)
+IMAGE_PART = _work(events.ImagePart, "storer", messages=FETCHED_MESSAGES)
 IMAGE_FETCHED = _work(events.ImageFetched, "storer", messages=FETCHED_MESSAGES)
+IMAGE_UNCHANGED = _work(events.ImageUnchanged, "storer", messages=200_000)
 PAGE_SCANNED = _work(events.PageScanned, "storer", messages=FETCHED_MESSAGES)
 DOWNLOAD_DELAYED = _work(events.DownloadDelayed, "storer", messages=200_000)
 DOWNLOAD_FAILED = _work(events.DownloadFailed, "storer", messages=200_000)
+CALLBACK_REQUESTED = _work(events.CallbackRequested, "fetcher", messages=200_000)
+CALLBACK_ATTEMPTED = _work(events.CallbackAttempted, "storer", messages=200_000)
 # From here there is no further place: never drop. RabbitMQ 4.0 would after 20 deliveries, unless told otherwise.
 DEAD = Queue(DEAD_LETTERS, None, _durable(**{"x-delivery-limit": 2**31 - 1}))
 
 
-def delay_name(delay: float) -> str:
-    """The queue in which a download waits `delay` seconds: fetcher.download-requested.in-5s."""
+WORK = (
+    DOWNLOAD_REQUESTED, IMAGE_PART, IMAGE_FETCHED, IMAGE_UNCHANGED, PAGE_SCANNED, DOWNLOAD_DELAYED, DOWNLOAD_FAILED,
+    CALLBACK_REQUESTED, CALLBACK_ATTEMPTED,
+)  # fmt: skip
+RETRIED = (DOWNLOAD_REQUESTED, CALLBACK_REQUESTED)
+"""The queues to which messages return after each of the configured delays."""
+
+PARTS_DELAY = 5.0
+"""Seconds that image-fetched waits for parts of its image that no storer has written yet."""
+
+
+def delay_name(queue: str, delay: float) -> str:
+    """The queue in which a message of another waits `delay` seconds: fetcher.download-requested.in-5s."""
     for unit, seconds in (("h", 3600), ("m", 60), ("s", 1)):
         if delay >= seconds and delay % seconds == 0:
-            return f"{DOWNLOAD_REQUESTED.name}.in-{int(delay // seconds)}{unit}"
-    return f"{DOWNLOAD_REQUESTED.name}.in-{int(delay * 1000)}ms"
+            return f"{queue}.in-{int(delay // seconds)}{unit}"
+    return f"{queue}.in-{int(delay * 1000)}ms"
 
 
-def delay_queue(delay: float) -> Queue:
-    """A queue that holds its messages for `delay` seconds and then returns them to the fetchers.
+def delay_queue(queue: Queue, delay: float) -> Queue:
+    """A queue that holds its messages for `delay` seconds and then returns them to `queue`.
 
     One queue a delay: with a TTL on the message instead, a long delay at the head would hold back every shorter one behind it.
     """
-    arguments = _durable(**_dead_lettered_to(DOWNLOAD_REQUESTED.name), **{"x-message-ttl": int(delay * 1000)})
-    return Queue(delay_name(delay), None, arguments)
+    arguments = _durable(**_dead_lettered_to(queue.name), **{"x-message-ttl": int(delay * 1000)})
+    return Queue(delay_name(queue.name, delay), None, arguments)
+
+
+def delay_name_of(event: events.Event, delay: float) -> str:
+    """The queue in which an event waits before it is read (again)."""
+    return delay_name(next(queue.name for queue in WORK if queue.routing_key == event.NAME), delay)
 
 
 def queues(delays: Iterable[float] = ()) -> list[Queue]:
     """All queues; the dead letters first, since others point at it."""
-    work = [DOWNLOAD_REQUESTED, IMAGE_FETCHED, PAGE_SCANNED, DOWNLOAD_DELAYED, DOWNLOAD_FAILED]
-    return [DEAD, *work, *(delay_queue(delay) for delay in delays)]
+    waiting = [delay_queue(queue, delay) for delay in delays for queue in RETRIED]
+    return [DEAD, *WORK, delay_queue(IMAGE_FETCHED, PARTS_DELAY), *waiting]
 
 
 async def declare(channel: aio_pika.abc.AbstractChannel, delays: Iterable[float] = ()) -> None:

@@ -8,18 +8,26 @@ from shared import events, topology
 
 
 def test_queues_are_named_for_who_reads_what() -> None:
-    assert [queue.name for queue in topology.queues((0.25, 5.0, 30.0, 120.0, 3600.0))] == [
+    assert [queue.name for queue in topology.queues((0.25, 5.0, 120.0, 3600.0))] == [
         "dead-letters",
         "fetcher.download-requested",
+        "storer.image-part",
         "storer.image-fetched",
+        "storer.image-unchanged",
         "storer.page-scanned",
         "storer.download-delayed",
         "storer.download-failed",
+        "fetcher.callback-requested",
+        "storer.callback-attempted",
+        "storer.image-fetched.in-5s",
         "fetcher.download-requested.in-250ms",
+        "fetcher.callback-requested.in-250ms",
         "fetcher.download-requested.in-5s",
-        "fetcher.download-requested.in-30s",
+        "fetcher.callback-requested.in-5s",
         "fetcher.download-requested.in-2m",
+        "fetcher.callback-requested.in-2m",
         "fetcher.download-requested.in-1h",
+        "fetcher.callback-requested.in-1h",
     ]
 
 
