@@ -1,113 +1,44 @@
-"""The images: one document for each URL, its queries and its indexes (ARCHITECTURE.md draws the states).
-
-Whatever changes a document says which revision and which states it may start from, in the same operation: events arrive
-repeated, late and out of order, and the document ends the same.
-"""
+"""The images: one document for each URL. Its queries are here, what outcomes change in shared/outcomes.py, lists in shared/listing.py."""
 
 from __future__ import annotations
 
-import logging
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import msgspec
-from pymongo import ASCENDING, DESCENDING, IndexModel, InsertOne, UpdateMany, UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo import ASCENDING, IndexModel, InsertOne, ReturnDocument, UpdateMany
+from pymongo.errors import BulkWriteError, OperationFailure
 
-from shared.events import DownloadFailed, DownloadRequested
+from shared import listing, outcomes
+from shared.image import Addition, Image, Standing, new_document, read, read_all
 from shared.mongo import Document, unavailable, unhurried
+from shared.status import WAITING, Status, now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime
 
     from bson import ObjectId
+    from pymongo import UpdateOne
 
-    from shared.events import DownloadDelayed, ImageFetched
+    from shared.events import DownloadRequested, ImageFetched
+    from shared.listing import Filters, Position
     from shared.mongo import Mongo
-    from shared.urls import Url
-
-log = logging.getLogger("bowerbird.catalog")
 
 COLLECTION = "images"
-MAX_ATTEMPTS = 100
-"""As many of an image's latest failures are kept."""
+MAX_OWNERS = 1000
+"""As many pages and batches are remembered for an image, the newest: a logo can be on all pages of the world."""
+
+_SHORT = {"in": 0, "versions": 0}
 DUPLICATE_KEY = 11000
+_BAD_HINT = 2
 
 
-class Status(StrEnum):
-    """Where an image is on its way."""
-
-    QUEUED = "queued"
-    DELAYED = "delayed"
-    STORED = "stored"
-    FAILED = "failed"
-    EXPANDED = "expanded"
-
-
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """A download that failed. `took_ms` is in milliseconds."""
-
-    revision: int
-    number: int
-    at: datetime
-    took_ms: int
-    reason: str
-    detail: str
-
-
-class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """The document of an image, as far as anybody reads it."""
-
-    id: str = msgspec.field(name="_id")
-    url: str
-    host: str
-    status: Status
-    revision: int
-    added_at: datetime
-    requested_at: datetime
-    attempt: int = 0
-    attempts: list[Attempt] = []
-    next_attempt_at: datetime | None = None
-    completed_at: datetime | None = None
-    error: dict[str, str] | None = None
-    file: Any = None  # the ObjectId of the GridFS file that holds the bytes
-    sha256: str | None = None
-    size: int | None = None
-    format: str | None = None
-    content_type: str | None = None
-    width: int | None = None
-    height: int | None = None
-    final_url: str | None = None
-    fetched_at: datetime | None = None
-    took_ms: int | None = None
-
-    def request(self) -> DownloadRequested:
-        """The event that asks for this image's current revision."""
-        return DownloadRequested(image=self.id, revision=self.revision, url=self.url, requested_at=self.requested_at)
-
-
-class Position(NamedTuple):
-    """A place in the list, newest first: after the image with these two."""
-
-    added_at: datetime
-    id: str
-
-
-class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """What the list can be narrowed to."""
-
-    status: Status | None = None
-
-
-NEWEST_FIRST = [("added_at", DESCENDING), ("_id", DESCENDING)]
 INDEXES = [
-    IndexModel(NEWEST_FIRST, name="newest"),
-    IndexModel([("status", ASCENDING), *NEWEST_FIRST], name="status"),
+    *listing.INDEXES,
     # What the broker hasn't confirmed yet: nearly always empty.
     IndexModel([("requested_at", ASCENDING)], name="undispatched", partialFilterExpression={"dispatched": False}),
-    # Which images hold a file: to know when nothing refers to it any more.
+    # Which images hold a file, now or as a version: to know when nothing refers to it any more.
     IndexModel([("file", ASCENDING)], name="file", partialFilterExpression={"file": {"$exists": True}}),
+    IndexModel([("versions.file", ASCENDING)], name="versions", partialFilterExpression={"versions.file": {"$exists": True}}),
 ]
 
 
@@ -122,10 +53,10 @@ class Catalog:
         with unavailable(), unhurried():
             await self._images.create_indexes(INDEXES)
 
-    async def add(self, images: Sequence[tuple[str, Url]]) -> list[Image | None]:
-        """Inserts an image, `queued` and not yet dispatched, for each id and URL; None for each that is known already."""
+    async def add(self, additions: Sequence[Addition]) -> list[Image | None]:
+        """Inserts each image, `queued` and not yet dispatched; None for each that is known already, to which its owner is added."""
         at = now()
-        documents = [_new_document(image, url, at) for image, url in images]
+        documents = [new_document(addition, at) for addition in additions]
         known: set[int] = set()
         try:
             with unavailable():
@@ -135,158 +66,181 @@ class Catalog:
                 if failure["code"] != DUPLICATE_KEY:
                     raise
                 known.add(failure["index"])
-        return [None if i in known else _image(document) for i, document in enumerate(documents)]
+            await self._claim([additions[i] for i in known])
+        return [None if i in known else read(document) for i, document in enumerate(documents)]
+
+    async def _claim(self, additions: Iterable[Addition]) -> None:
+        """Images that were known: who has them now, and that somebody asked for them."""
+        groups: dict[tuple[str | None, bool], list[str]] = {}
+        for addition in additions:
+            groups.setdefault((addition.owner, addition.found), []).append(addition.id)
+        operations = []
+        for (owner, found), images in groups.items():
+            if not found:
+                operations.append(UpdateMany({"_id": {"$in": images}, "found": True}, {"$unset": {"found": ""}}))
+            if owner is not None:
+                push = {"$push": {"in": {"$each": [owner], "$slice": -MAX_OWNERS}}}
+                operations.append(UpdateMany({"_id": {"$in": images}, "in": {"$ne": owner}}, push))
+        if operations:
+            with unavailable():
+                await self._images.bulk_write(operations, ordered=False)
 
     async def get(self, image: str) -> Image | None:
-        """The image with this id."""
+        """The image with this id, its owners and versions included."""
         with unavailable():
             document = await self._images.find_one({"_id": image})
-        return _image(document) if document else None
+        return read(document) if document else None
 
     async def get_many(self, images: Sequence[str]) -> list[Image | None]:
-        """The image with each of these ids, None for each that there isn't."""
+        """The image with each of these ids, without its versions; None for each that there isn't."""
         with unavailable():
-            documents = await self._images.find({"_id": {"$in": list(set(images))}}).to_list(None)
-        found = {document["_id"]: _image(document) for document in documents}
+            documents = await self._images.find({"_id": {"$in": list(set(images))}}, {"versions": 0}).to_list(None)
+        found = {document["_id"]: read(document) for document in documents}
         return [found.get(image) for image in images]
 
     async def page(self, filters: Filters, *, limit: int, after: Position | None) -> list[Image]:
-        """Up to `limit` images after a position, newest first. Costs the same at any depth."""
-        query: Document = {name: value for name in filters.__struct_fields__ if (value := getattr(filters, name)) is not None}
-        if after:
-            # The first condition bounds the index scan, the second settles ties within a millisecond.
-            query["added_at"] = {"$lte": after.added_at}
-            query["$or"] = [{"added_at": {"$lt": after.added_at}}, {"_id": {"$lt": after.id}}]
-        with unavailable():
-            documents = await self._images.find(query).sort(NEWEST_FIRST).limit(limit).to_list(limit)
-        return _readable(documents)
+        """Up to `limit` images after a position, newest first, without owners and versions. Costs the same at any depth."""
+        query, index = listing.query(filters, after)
+        found = self._images.find(query, _SHORT).sort(listing.NEWEST_FIRST).limit(limit)
+        try:
+            with unavailable():
+                # Named, or MongoDB tries several, and keeps to the one that did best for somebody else's values.
+                documents = await found.clone().hint(index).to_list(limit)
+        except OperationFailure as error:
+            if error.code != _BAD_HINT:
+                raise
+            # It isn't built yet: in an empty database that takes a moment, in a full one longer than this operation may.
+            with unavailable():
+                documents = await found.to_list(limit)
+        return read_all(documents)
 
-    async def undispatched(self, *, before: datetime, limit: int) -> list[Image]:
-        """Images that were to be requested before a time and whose request no broker has confirmed; the oldest first."""
-        query = {"dispatched": False, "requested_at": {"$lt": before}}
+    async def counts(self, owner: str) -> dict[Status, int]:
+        """How many images of a page or batch have each status."""
+        pipeline: list[Document] = [{"$match": {"in": owner}}, {"$group": {"_id": "$status", "images": {"$sum": 1}}}]
         with unavailable():
-            documents = await self._images.find(query).sort("requested_at", ASCENDING).limit(limit).to_list(limit)
-        return _readable(documents)
+            found = {group["_id"]: group["images"] async for group in self._images.aggregate(pipeline, hint="in")}
+        return {status: found.get(status, 0) for status in Status}
+
+    async def waits(self, owner: str) -> bool:
+        """Whether any image of a page or batch is still on its way."""
+        query = {"in": owner, "status": {"$in": list(WAITING)}}
+        with unavailable():
+            return await self._images.find_one(query, {"_id": 1}, hint="in") is not None
+
+    async def added_by(self, batch: str, *, since: datetime) -> set[str]:
+        """The images that a batch, added at a time, was the first to have."""
+        with unavailable():
+            found = self._images.find({"in": batch, "in.0": batch, "added_at": {"$gte": since}}, {"_id": 1}).hint("in")
+            return {document["_id"] async for document in found}
+
+    async def undispatched(self, *, before: datetime, limit: int, owner: str | None = None) -> list[Image]:
+        """Images that were to be requested before a time and whose request no broker has confirmed; the oldest first."""
+        query: Document = {"dispatched": False, "requested_at": {"$lt": before}} | ({"in": owner} if owner else {})
+        with unavailable():
+            documents = await self._images.find(query, _SHORT).sort("requested_at", ASCENDING).limit(limit).to_list(limit)
+        return read_all(documents)
 
     async def dispatched(self, requests: Iterable[DownloadRequested]) -> None:
         """Notes that the broker has confirmed these requests."""
-        revisions: dict[int, list[str]] = {}
+        by_revision: dict[int, list[str]] = {}
         for request in requests:
-            revisions.setdefault(request.revision, []).append(request.image)
-        operations = [UpdateMany({"_id": {"$in": ids}, "revision": revision}, {"$unset": {"dispatched": ""}}) for revision, ids in revisions.items()]
+            by_revision.setdefault(request.revision, []).append(request.image)
+        operations = [
+            UpdateMany({"_id": {"$in": ids}, "revision": revision}, {"$unset": {"dispatched": ""}}) for revision, ids in by_revision.items()
+        ]
         with unavailable():
             await self._images.bulk_write(operations, ordered=False)
+
+    async def refresh(self, image: str, *, callback: str | None = None) -> tuple[Image, bool] | None:
+        """Has an image downloaded again, unless that is under way: the image, and whether it is now. None for an unknown one."""
+        telling = {"callback": callback} if callback else {}
+        change = outcomes.refreshed(now())
+        change["$set"] |= telling
+        where = outcomes.may_be_refreshed({"_id": image})
+        with unavailable():
+            document = await self._images.find_one_and_update(where, change, return_document=ReturnDocument.AFTER)
+            if document:
+                return read(document), True
+            under_way = (
+                await self._images.find_one_and_update({"_id": image}, {"$set": telling}, return_document=ReturnDocument.AFTER)
+                if telling
+                else await self._images.find_one({"_id": image})
+            )
+        return (read(under_way), False) if under_way else None
 
     async def requeue(self, status: Status, *, limit: int, before: datetime) -> tuple[int, bool]:
         """Has up to `limit` images with a status, requested before a time, downloaded afresh, by way of the relay.
 
         Returns how many those are, and whether there may be more.
-
-        A new revision, so that what may still be on its way for the former one changes nothing any more.
         """
         at = now()
         query = {"status": status, "requested_at": {"$lt": before}}
         with unavailable():
-            found = await self._images.find(query, {"_id": 1}).sort(NEWEST_FIRST).limit(limit).to_list(limit)
+            found = await self._images.find(query, {"_id": 1}).sort(listing.NEWEST_FIRST).limit(limit).to_list(limit)
             changed = await self._images.update_many(
-                {"_id": {"$in": [document["_id"] for document in found]}, "status": status},
-                {
-                    "$inc": {"revision": 1},
-                    "$set": {"status": Status.QUEUED, "attempt": 0, "dispatched": False, "requested_at": max(at, before)},
-                    "$unset": {"error": "", "next_attempt_at": "", "completed_at": ""},
-                },
+                {"_id": {"$in": [document["_id"] for document in found]}, "status": status}, outcomes.refreshed(max(at, before))
             )
         return int(changed.modified_count), len(found) == limit
 
-    async def standing(self, images: Iterable[str]) -> dict[str, tuple[int, Status]]:
-        """The revision and status of each of these images that is there."""
+    async def standing(self, images: Iterable[str]) -> dict[str, Standing]:
+        """How far each of these images is, of those that are there."""
         with unavailable():
-            found = self._images.find({"_id": {"$in": list(images)}}, {"revision": 1, "status": 1})
-            return {document["_id"]: (document["revision"], Status(document["status"])) async for document in found}
+            found = self._images.find({"_id": {"$in": list(images)}}, {"revision": 1, "status": 1, "callback": 1})
+            return {one["_id"]: Standing(one["revision"], Status(one["status"]), one.get("callback")) async for one in found}
 
-    async def settle(self, operations: Sequence[UpdateOne]) -> None:
-        """Writes outcomes: what `stored` and `unfetched` made."""
-        if operations:
+    async def settle(self, operations: Sequence[UpdateOne]) -> int:
+        """Writes outcomes (shared/outcomes.py); how many found a document that they apply to."""
+        if not operations:
+            return 0
+        with unavailable():
+            return int((await self._images.bulk_write(list(operations), ordered=False)).matched_count)
+
+    async def store(self, copies: Sequence[tuple[ImageFetched, ObjectId]]) -> None:
+        """Writes that images have bytes, each of them with its file."""
+        written = await self.settle([outcomes.stored(event, file) for event, file in copies])
+        if written < len(copies):
+            # Some had a copy before, or were stored by an earlier delivery: an update for those costs more, and they are few.
+            await self.settle([outcomes.replaced(event, file) for event, file in copies])
+
+    async def mark_shared(self, files: Collection[ObjectId]) -> None:
+        """Notes that these files are kept for more than one image."""
+        if files:
             with unavailable():
-                await self._images.bulk_write(list(operations), ordered=False)
+                await self._images.update_many({"file": {"$in": list(files)}, "shared": {"$ne": True}}, {"$set": {"shared": True}})
 
+    async def same_bytes(self, image: Image, *, limit: int) -> list[str]:
+        """Other images for which the same file is kept."""
+        if not image.shared or image.file is None:
+            return []
+        with unavailable():
+            found = self._images.find({"file": image.file, "_id": {"$ne": image.id}}, {"_id": 1}).limit(limit)
+            return [document["_id"] async for document in found]
 
-def stored(event: ImageFetched, file: ObjectId) -> list[UpdateOne]:
-    """The image has its bytes. Wins over every other outcome of the same revision, whichever arrives first."""
-    fields = {
-        "status": Status.STORED, "attempt": event.attempt, "file": file, "sha256": event.sha256, "size": len(event.body),
-        "format": event.format, "content_type": event.content_type, "width": event.width, "height": event.height,
-        "final_url": event.final_url, "etag": event.etag, "last_modified": event.last_modified,
-        "fetched_at": event.fetched_at, "took_ms": event.took_ms, "completed_at": now(),
-    }  # fmt: skip
-    where = {"_id": event.image, "revision": event.revision, "status": {"$in": [Status.QUEUED, Status.DELAYED, Status.FAILED]}}
-    done = {"dispatched": "", "error": "", "next_attempt_at": ""}
-    return [UpdateOne(where, {"$set": fields, "$unset": done})]
+    async def unbind(self, owner: str, *, keep: Collection[str] = ()) -> int:
+        """Takes a page from its images, except from those to keep; how many those were."""
+        with unavailable():
+            changed = await self._images.update_many({"in": owner, "_id": {"$nin": list(keep)}}, {"$pull": {"in": owner}})
+        return int(changed.modified_count)
 
+    async def refresh_all(self, owner: str, *, before: datetime) -> int:
+        """Has the images of a page, as far as they weren't asked for since a time, downloaded again; how many those are."""
+        where = outcomes.may_be_refreshed({"in": owner, "requested_at": {"$lt": before}})
+        with unavailable():
+            return int((await self._images.update_many(where, outcomes.refreshed(now()))).modified_count)
 
-def unfetched(event: DownloadDelayed | DownloadFailed) -> list[UpdateOne]:
-    """The image hasn't its bytes: not yet, or not at all."""
-    return _failed(event) if isinstance(event, DownloadFailed) else _delayed(event)
+    async def delete(self, image: str) -> Image | None:
+        """Takes an image out; what was there. Its file goes with the housekeeping, if nothing else refers to it."""
+        with unavailable():
+            document = await self._images.find_one_and_delete({"_id": image})
+        return read(document) if document else None
 
+    async def delete_images_of(self, owner: str) -> int:
+        """Takes out the images that only this page has, and that nobody asked for by their own URLs; how many those were."""
+        with unavailable():
+            return int((await self._images.delete_many({"in": [owner], "found": True})).deleted_count)
 
-def _delayed(event: DownloadDelayed) -> list[UpdateOne]:
-    """An attempt failed, another will follow."""
-    where = {
-        "_id": event.image, "revision": event.revision, "attempt": {"$lt": event.attempt},
-        "status": {"$in": [Status.QUEUED, Status.DELAYED]},
-    }  # fmt: skip
-    fields = {"status": Status.DELAYED, "attempt": event.attempt, "next_attempt_at": event.next_attempt_at}
-    return [_remember(event), UpdateOne(where, {"$set": fields, "$unset": {"dispatched": ""}})]
-
-
-def _failed(event: DownloadFailed) -> list[UpdateOne]:
-    """The last attempt failed."""
-    where = {"_id": event.image, "revision": event.revision, "status": {"$in": [Status.QUEUED, Status.DELAYED]}}
-    fields = {
-        "status": Status.FAILED, "attempt": event.attempt, "completed_at": event.failed_at,
-        "error": {"reason": event.reason, "detail": event.detail},
-    }  # fmt: skip
-    return [_remember(event), UpdateOne(where, {"$set": fields, "$unset": {"dispatched": "", "next_attempt_at": ""}})]
-
-
-def _remember(event: DownloadDelayed | DownloadFailed) -> UpdateOne:
-    """Adds an attempt to the history, once, in its place."""
-    attempt = {
-        "revision": event.revision,
-        "number": event.attempt,
-        "at": event.failed_at,
-        "took_ms": event.took_ms,
-        "reason": event.reason,
-        "detail": event.detail,
-    }
-    same = {"revision": event.revision, "number": event.attempt}
-    where = {"_id": event.image, "revision": event.revision, "attempts": {"$not": {"$elemMatch": same}}}
-    return UpdateOne(where, {"$push": {"attempts": {"$each": [attempt], "$sort": {"at": 1}, "$slice": -MAX_ATTEMPTS}}})
-
-
-def _new_document(image: str, url: Url, at: datetime) -> Document:
-    return {
-        "_id": image, "url": url.href, "host": url.host, "status": Status.QUEUED, "revision": 1,
-        "added_at": at, "requested_at": at, "attempt": 0, "attempts": [], "dispatched": False,
-    }  # fmt: skip
-
-
-def _readable(documents: Iterable[Document]) -> list[Image]:
-    """Those that this version can read: one from a newer version must not hide all others, nor hold up the relay."""
-    images = []
-    for document in documents:
-        try:
-            images.append(_image(document))
-        except msgspec.ValidationError as error:
-            log.warning("a document that this version can't read", extra={"image": document.get("_id"), "error": str(error)})
-    return images
-
-
-def _image(document: Document) -> Image:
-    return msgspec.convert(document, Image)
-
-
-def now() -> datetime:
-    """The time as MongoDB keeps it: in whole milliseconds."""
-    time = datetime.now(UTC)
-    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+    async def delete_version(self, image: str, sha256: str) -> bool:
+        """Forgets the former copies with these bytes; whether there were any."""
+        with unavailable():
+            changed = await self._images.update_one({"_id": image}, {"$pull": {"versions": {"sha256": sha256}}})
+        return changed.modified_count == 1

@@ -16,7 +16,6 @@ from services.api.app import build_app
 from services.api.main import opened
 from shared import urls
 from shared.blobs import Blob
-from shared.catalog import stored
 from shared.events import DownloadRequested, ImageFetched
 from shared.settings import Settings
 
@@ -32,17 +31,23 @@ class Api(NamedTuple):
     client: httpx.AsyncClient
     parts: Parts
 
+    async def revision(self, image: str) -> int:
+        """An image's, as events must carry it."""
+        found = await self.parts.catalog.get(image)
+        assert found is not None
+        return found.revision
+
     async def store(self, url: str, body: bytes) -> str:
         """Does what fetcher and storer do: the image of a URL has these bytes. The address of the image."""
         answer = await self.client.post("/images", json={"url": url})
         image = answer.json()
         fetched = ImageFetched(
-            image=image["id"], revision=1, url=url, final_url=url, fetched_at=datetime.now(UTC), took_ms=7, format="jpeg",
+            image=image["id"], revision=(await self.revision(image["id"])), url=url, final_url=url, fetched_at=datetime.now(UTC), took_ms=7, format="jpeg",
             content_type="image/jpeg", width=3, height=2, sha256=hashlib.sha256(body).hexdigest(), body=body,
         )  # fmt: skip
         await self.parts.blobs.create_indexes()
         [file] = await self.parts.blobs.store([Blob(fetched.sha256, body, fetched.content_type)])
-        await self.parts.catalog.settle(stored(fetched, file))
+        await self.parts.catalog.store([(fetched, file)])
         return str(image["links"]["self"])
 
 

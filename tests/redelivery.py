@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bson import ObjectId
+from pymongo import UpdateOne
 
 from services.fetcher.handlers import Handlers as FetcherHandlers
 from services.fetcher.recognise import Recogniser
@@ -22,7 +23,9 @@ from shared.blobs import CHUNK_BYTES, Blobs
 from shared.catalog import Catalog
 from shared.consumer import consuming, make_broker, subscribe
 from shared.dead_letters import DeadLetters, read
+from shared.dispatch import Dispatcher
 from shared.errors import Reason
+from shared.image import Addition
 from shared.settings import Ports, Settings
 from tests.chaos.proxy import Proxy
 from tests.crashing import Crash, CrashingDownloader, CrashingMongo, CrashingPublisher
@@ -89,10 +92,10 @@ async def storer(amqp_url: str, mongo_url: str, crash: Crash, *, prefetch: int =
     async with AsyncExitStack() as stack:
         mongo = CrashingMongo(mongo_url, crash)
         stack.callback(mongo.close)
-        blobs = Blobs(mongo)
+        images, blobs = Catalog(mongo), Blobs(mongo)
         publisher = await stack.enter_async_context(CrashingPublisher(amqp_url, crash, delays=DELAYS))
         await publisher.wait()
-        handlers = StorerHandlers(Catalog(mongo), blobs, DeadLetters(mongo, blobs))
+        handlers = StorerHandlers(images, blobs, DeadLetters(mongo, blobs), await stack.enter_async_context(Dispatcher(publisher, images)))
         broker = make_broker(amqp_url, grace=5)
         subscribe(broker, topology.IMAGE_FETCHED, handlers.on_image_fetched, publisher, prefetch=prefetch)
         subscribe(broker, topology.DOWNLOAD_DELAYED, handlers.on_download_delayed, publisher, prefetch=prefetch)
@@ -143,10 +146,12 @@ async def die(amqp_url: str, moment: str, process: Callable[[str, Crash], Abstra
 
 
 async def add(catalog: Catalog, address: str) -> str:
-    """Submits a URL; the image's id."""
+    """Submits a URL, as revision 1; the image's id."""
     url = urls.parse(address)
-    await catalog.add([(urls.image_id(url.href), url)])
-    return urls.image_id(url.href)
+    image = urls.image_id(url.href)
+    await catalog.add([Addition(image, url)])
+    await catalog.settle([UpdateOne({"_id": image}, {"$set": {"revision": 1}})])
+    return image
 
 
 # What is there at the end

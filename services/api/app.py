@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from litestar import Litestar
 from litestar.datastructures import State
 
-from services.api import browse, content, dead_letters, docs, health, problems, requeue, submit
+from services.api import batches, browse, content, dead_letters, docs, health, problems, remove, requeue, submit, versions
 from services.api.gate import Gate
 from services.api.keys import require_key
 
@@ -24,7 +24,9 @@ def routes(parts: Parts) -> Litestar:
     """What is behind the gate."""
     return Litestar(
         route_handlers=[
-            submit.submit, browse.list_images, browse.get_image, content.get_content, requeue.requeue,
+            submit.submit, submit.refresh, browse.list_images, browse.get_image, remove.remove, content.get_content,
+            versions.list_versions, versions.get_version, versions.delete_version,
+            batches.submit_batch, batches.get_batch, requeue.requeue,
             dead_letters.list_dead_letters, dead_letters.get_dead_letter, dead_letters.replay, dead_letters.delete,
 
             health.live, health.ready, docs.reference, docs.openapi_json, docs.problem, docs.home,

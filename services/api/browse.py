@@ -7,20 +7,24 @@ from urllib.parse import urlencode
 
 from litestar import Request, route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
+from msgspec.structs import replace
 
-from services.api import cursors, parameters, replies, submit
+from services.api import cursors, filters, parameters, replies, targets
 from services.api.parts import parts
 from services.api.problems import UNKNOWN_IMAGE, Problem
-from services.api.resources import ImagePage, resource
+from services.api.resources import ImagePage, address, resource
 from shared import urls
-from shared.catalog import Filters, Position, Status
+from shared.listing import Filters, Position
 
 if TYPE_CHECKING:
     from services.api.parts import Parts
-    from shared.catalog import Image
+    from services.api.resources import ImageResource
+    from shared.image import Image
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 500
-_PARAMETERS = ("limit", "cursor", "status", "url")
+NAMED = 10
+"""As many pages of an image, and images with its bytes, are named."""
+_PAGING = ("limit", "cursor")
 
 
 async def find(here: Parts, image: str) -> Image:
@@ -35,21 +39,38 @@ async def find(here: Parts, image: str) -> Image:
 async def get_image(request: Request[Any, Any, Any]) -> ASGIResponse:
     """An image and how far it has come."""
     here = parts(request)
-    found = await find(here, request.path_params["image"])
-    return replies.json(resource(found, here.settings.public_url or ""))
+    return replies.json(await whole(here, await find(here, request.path_params["image"])))
 
 
 @route("/images", http_method=["GET", "HEAD"])
 async def list_images(request: Request[Any, Any, Any]) -> ASGIResponse:
-    """The images, newest first; or with `url`, the image of that URL."""
+    """The images, newest first; with `url`, the image of that URL, or those of that page."""
     here = parts(request)
-    given = parameters.read(request.scope["query_string"], _PARAMETERS)
-    if "url" in given:
-        return await _by_url(here, given)
+    given = parameters.read(request.scope["query_string"], (*_PAGING, *filters.NAMES, "url"))
+    if "url" not in given:
+        return await _list(here, given, filters.read(given))
+    url = urls.parse(given["url"])
+    found = await here.lookups.add(urls.image_id(url.href))
+    if found is None:
+        # Only now: what is stored can be found although the settings have changed since.
+        targets.accepted(given["url"], here.settings)
+        raise Problem(UNKNOWN_IMAGE, "This URL was never submitted.")
+    where = (("Content-Location", address(found.id, here.settings.public_url or "")),)
+    if found.page is not None:
+        if "page" in given:
+            parameters.refuse("page", "page can't be combined with url, which names one.")
+        return await _list(here, given, replace(filters.read(given), page=found.id))
+    for other in given:
+        if other != "url":
+            parameters.refuse(other, f"{other} can't be combined with url, which names one image. (An & within url= is written %26.)")
+    return replies.json(await whole(here, found), headers=where)
+
+
+async def _list(here: Parts, given: dict[str, str], wanted: Filters) -> ASGIResponse:
     base = here.settings.public_url or ""
     limit = parameters.whole(given, "limit", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
     # One more than asked for shows whether there is a next page.
-    images = await here.catalog.page(Filters(status=_status(given)), limit=limit + 1, after=cursors.of(given))
+    images = await here.catalog.page(wanted, limit=limit + 1, after=cursors.of(given))
     following = None
     if len(images) > limit:
         images = images[:limit]
@@ -59,26 +80,12 @@ async def list_images(request: Request[Any, Any, Any]) -> ASGIResponse:
     return replies.json(ImagePage(items=[resource(image, base) for image in images], next=following), headers=link)
 
 
-async def _by_url(here: Parts, given: dict[str, str]) -> ASGIResponse:
-    for other in given:
-        if other != "url":
-            parameters.refuse(other, f"{other} can't be combined with url, which names one image. (An & within url= is written %26.)")
-    url = urls.parse(given["url"])
-    found = await here.lookups.add(urls.image_id(url.href))
-    if found is None:
-        # Only now: what is stored can be found although the settings have changed since.
-        submit.accepted(given["url"], here.settings)
-        raise Problem(UNKNOWN_IMAGE, "This URL was never submitted.")
+async def whole(here: Parts, image: Image) -> ImageResource:
+    """An image with what lists leave out."""
     base = here.settings.public_url or ""
-    content = resource(found, base)
-    return replies.json(content, headers=(("Content-Location", content.links.self),))
-
-
-def _status(given: dict[str, str]) -> Status | None:
-    text = given.get("status")
-    if text is None:
-        return None
-    try:
-        return Status(text)
-    except ValueError:
-        parameters.refuse("status", f"status must be one of {', '.join(Status)}, not {text[:64]!r}.")
+    found = resource(image, base)
+    if found.page is not None:
+        found = replace(found, page=replace(found.page, images=await here.catalog.counts(image.id)))
+    pages = [address(owner, base) for owner in reversed(image.owners) if urls.IMAGE_ID.fullmatch(owner)]
+    same = [address(other, base) for other in await here.catalog.same_bytes(image, limit=NAMED)]
+    return replace(found, pages=pages[:NAMED], same_bytes=same)

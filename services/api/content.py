@@ -16,7 +16,10 @@ from services.api.problems import NOT_STORED, RANGE_NOT_SATISFIABLE, Problem
 from shared.blobs import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from shared.catalog import Image
+    from datetime import datetime
+
+    from services.api.parts import Parts
+    from shared.image import Image, Version
 
 # The bytes are other people's: a browser is to show them as the image that was recognised, or not at all (and nosniff, listening.py).
 _SAFE = {
@@ -28,56 +31,59 @@ _SAFE = {
 @route("/images/{image:str}/content", http_method=["GET", "HEAD"])
 async def get_content(request: Request[Any, Any, Any]) -> ASGIResponse:
     """The original bytes of a stored image."""
-    here = parts(request)
-    image = await find(here, request.path_params["image"])
-    if image.file is None or image.size is None or image.completed_at is None:
+    image = await find(parts(request), request.path_params["image"])
+    if image.file is None:
         detail = f"The image is {image.status}: there are no bytes to serve."
         raise Problem(NOT_STORED, detail, status_of_image=image.status, error=image.error)
-    etag, stored = f'"{image.sha256}"', image.fetched_at or image.completed_at
+    return await serve(request, image, image)
+
+
+async def serve(request: Request[Any, Any, Any], image: Image, copy: Image | Version) -> ASGIResponse:
+    """The bytes of one copy of an image, or of what is asked for of them."""
+    if copy.size is None or copy.fetched_at is None:
+        raise RuntimeError(f"The image {image.id} has a file without its facts.")
+    etag, fetched = f'"{copy.sha256}"', copy.fetched_at
     # A PUT may give the same address other bytes: a cache has to ask, and is told 304 nearly always.
-    headers = {"ETag": etag, "Last-Modified": conditions.http_date(stored), "Cache-Control": "no-cache", **_SAFE}
+    headers = {"ETag": etag, "Last-Modified": conditions.http_date(fetched), "Cache-Control": "no-cache", **_SAFE}
     if conditions.not_modified(
-        etag, stored, if_none_match=_header(request, "if-none-match"), if_modified_since=_header(request, "if-modified-since")
+        etag, fetched, if_none_match=_header(request, "if-none-match"), if_modified_since=_header(request, "if-modified-since")
     ):
         return ASGIResponse(status_code=304, headers=headers)
-    headers |= {"Accept-Ranges": "bytes", "Content-Disposition": content_disposition(image.url, image.id, image.format or "bin")}
+    headers |= {"Accept-Ranges": "bytes", "Content-Disposition": content_disposition(image.url, image.id, copy.format or "bin")}
     if request.method == "HEAD":
-        headers |= {"Content-Type": image.content_type or "", "Content-Length": str(image.size)}
+        headers |= {"Content-Type": copy.content_type or "", "Content-Length": str(copy.size)}
         return ASGIResponse(headers=headers, is_head_response=True)
-    selected = _selected(request, etag, image)
+    selected = _selected(request, etag, fetched, copy.size)
     status = 200
     if selected is None:
-        selected = range(image.size)
+        selected = range(copy.size)
     else:
         status = 206
-        headers["Content-Range"] = f"bytes {selected.start}-{selected.stop - 1}/{image.size}"
-    return await _body(request, image, selected, status, headers)
+        headers["Content-Range"] = f"bytes {selected.start}-{selected.stop - 1}/{copy.size}"
+    return await _body(parts(request), copy, copy.size, selected, status, headers)
 
 
-def _selected(request: Request[Any, Any, Any], etag: str, image: Image) -> range | None:
+def _selected(request: Request[Any, Any, Any], etag: str, fetched: datetime, size: int) -> range | None:
     header = _header(request, "range")
-    if header is None or image.size is None or image.completed_at is None:
-        return None
-    if not conditions.range_applies(etag, image.fetched_at or image.completed_at, _header(request, "if-range")):
+    if header is None or not conditions.range_applies(etag, fetched, _header(request, "if-range")):
         return None
     try:
-        return ranges.parse(header, image.size)
+        return ranges.parse(header, size)
     except ranges.Unsatisfiable as error:
-        detail = f"The content is {image.size} bytes long."
+        detail = f"The content is {size} bytes long."
         raise Problem(RANGE_NOT_SATISFIABLE, detail, headers={"Content-Range": str(error)}) from None
 
 
-async def _body(request: Request[Any, Any, Any], image: Image, selected: range, status: int, headers: dict[str, str]) -> ASGIResponse:
-    here = parts(request)
-    media_type = image.content_type or "application/octet-stream"
-    if image.size is not None and image.size <= CHUNK_BYTES:
-        whole = await here.small_files.add((image.file, image.size))
-        if whole is None or len(whole) != image.size:
-            raise RuntimeError(f"The bytes of file {image.file} are not there.")
+async def _body(here: Parts, copy: Image | Version, size: int, selected: range, status: int, headers: dict[str, str]) -> ASGIResponse:
+    media_type = copy.content_type or "application/octet-stream"
+    if size <= CHUNK_BYTES:
+        whole = await here.small_files.add((copy.file, size))
+        if whole is None or len(whole) != size:
+            raise RuntimeError(f"The bytes of file {copy.file} are not there.")
         body = whole if len(selected) == len(whole) else whole[selected.start : selected.stop]
         return ASGIResponse(body=body, status_code=status, headers=headers, media_type=media_type)
     headers["Content-Length"] = str(len(selected))
-    chunks = here.blobs.read(image.file, selected.start, selected.stop)
+    chunks = here.blobs.read(copy.file, selected.start, selected.stop)
     return ASGIStreamingResponse(iterator=chunks, status_code=status, headers=headers, media_type=media_type)
 
 

@@ -8,7 +8,7 @@ import struct
 from datetime import UTC, datetime, timedelta
 
 from services.api import parameters
-from shared.catalog import Position
+from shared.listing import Position
 from shared.urls import IMAGE_ID
 
 _VERSION = 1

@@ -18,9 +18,9 @@ from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 from services.api.parts import Parts, parts
 from services.api.problems import UNKNOWN_DEAD_LETTER, Problem
 from shared import topology, urls
-from shared.catalog import Position
 from shared.dead_letters import envelope_of
 from shared.errors import BrokerUnavailable, Unpublishable
+from shared.listing import Position
 
 if TYPE_CHECKING:
     from shared.dead_letters import DeadLetter

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 
 from services.api import listening
 from services.api.app import build_app
-from services.api.dispatch import Dispatcher
 from services.api.health import readiness
 from services.api.keys import Keys
 from services.api.parts import Parts
 from services.api.relay import Relay
 from shared import process
+from shared.batches import Batches
 from shared.batching import Batcher
 from shared.blobs import Blobs
 from shared.broker import Publisher
 from shared.catalog import Catalog
 from shared.dead_letters import DeadLetters
+from shared.dispatch import Dispatcher
 from shared.leases import Lease
 from shared.mongo import Mongo
 
@@ -70,16 +71,17 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         mongo = Mongo(settings.require("mongo_url"), timeout=STORE_SECONDS)
         # In a thread: it takes leave of the server, and waits for a while if there is none.
         stack.push_async_callback(asyncio.to_thread, mongo.close)
-        catalog, blobs = Catalog(mongo), Blobs(mongo)
+        catalog, batches, blobs = Catalog(mongo), Batches(mongo), Blobs(mongo)
         dead_letters = DeadLetters(mongo, blobs)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         dispatcher = await stack.enter_async_context(Dispatcher(publisher, catalog))
         lease = Lease(mongo, "relay", holder=f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         await stack.enter_async_context(process.beside(Relay(catalog, publisher, dispatcher, lease).run()))
-        await stack.enter_async_context(process.beside(_create_indexes(catalog, blobs, dead_letters)))
+        await stack.enter_async_context(process.beside(_create_indexes(catalog, batches, blobs, dead_letters)))
         yield Parts(
             settings=settings,
             catalog=catalog,
+            batches=batches,
             blobs=blobs,
             dead_letters=dead_letters,
             publisher=publisher,
@@ -95,6 +97,6 @@ def _reader(blobs: Blobs) -> Callable[[list[tuple[ObjectId, int]]], Awaitable[li
     return lambda files: blobs.read_small([file for file, _ in files])
 
 
-async def _create_indexes(*collections: Catalog | Blobs | DeadLetters) -> None:
+async def _create_indexes(*collections: Catalog | Batches | Blobs | DeadLetters) -> None:
     for collection in collections:
         await process.patiently(collection.create_indexes)

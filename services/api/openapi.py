@@ -15,7 +15,7 @@ from services.api.keys import READ, READS, WRITE
 from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
 from services.api.submit import Submission
-from shared.catalog import Status
+from shared.status import Status
 
 Json = dict[str, Any]
 

@@ -9,15 +9,16 @@ if TYPE_CHECKING:
     from bson import ObjectId
     from litestar import Request
 
-    from services.api.dispatch import Dispatcher
     from services.api.health import Readiness
+    from shared.batches import Batches
     from shared.batching import Batcher
     from shared.blobs import Blobs
     from shared.broker import Publisher
-    from shared.catalog import Catalog, Image
+    from shared.catalog import Catalog
     from shared.dead_letters import DeadLetters
+    from shared.dispatch import Dispatcher
+    from shared.image import Addition, Image
     from shared.settings import Settings
-    from shared.urls import Url
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,12 +27,13 @@ class Parts:
 
     settings: Settings
     catalog: Catalog
+    batches: Batches
     blobs: Blobs
     dead_letters: DeadLetters
     publisher: Publisher
     dispatcher: Dispatcher
     readiness: Readiness
-    additions: Batcher[tuple[str, Url], Image | None]
+    additions: Batcher[Addition, Image | None]
     """Inserts; None for an image that is known already."""
     lookups: Batcher[str, Image | None]
     """Reads by id; None for an unknown one."""

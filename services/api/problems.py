@@ -68,6 +68,10 @@ CROSS_ORIGIN = Kind(
 )
 NOT_FOUND = Kind("not-found", 404, "There is nothing here", "No resource has this path. The API reference at /docs lists what there is.")
 UNKNOWN_IMAGE = Kind("unknown-image", 404, "No such image", "No image has this id, or this URL was never submitted.")
+UNKNOWN_VERSION = Kind(
+    "unknown-version", 404, "No such version", "The image never had these bytes, or they were deleted: /images/{id}/versions lists what there is."
+)
+UNKNOWN_BATCH = Kind("unknown-batch", 404, "No such batch", "No batch has this id.")
 UNKNOWN_DEAD_LETTER = Kind(
     "unknown-dead-letter", 404, "No such dead letter", "No dead letter has this id: it was replayed or deleted, or never there."
 )
@@ -107,6 +111,12 @@ WRONG_HOST = Kind(
     "page can have its own name resolve to this machine and use it (DNS rebinding).",
 )
 REFUSED_URL = Kind("refused-url", 422, "The URL is refused", "The URL will never be asked for; `rule` says which rule it breaks.")
+REUSED_KEY = Kind(
+    "reused-key",
+    422,
+    "The Idempotency-Key was used for something else",
+    "A request with this Idempotency-Key came before, with another body: a key repeats one request, and another request needs another key.",
+)
 TOO_MANY_REQUESTS = Kind(
     "too-many-requests",
     429,
@@ -127,9 +137,9 @@ UNAVAILABLE = Kind(
 KINDS = {
     kind.name: kind
     for kind in (
-        BAD_REQUEST, BAD_BODY, BAD_PARAMETER, UNAUTHORIZED, FORBIDDEN, CROSS_ORIGIN, NOT_FOUND, UNKNOWN_IMAGE, UNKNOWN_DEAD_LETTER,
+        BAD_REQUEST, BAD_BODY, BAD_PARAMETER, UNAUTHORIZED, FORBIDDEN, CROSS_ORIGIN, NOT_FOUND, UNKNOWN_IMAGE, UNKNOWN_VERSION, UNKNOWN_BATCH, UNKNOWN_DEAD_LETTER,
         METHOD_NOT_ALLOWED, REQUEST_TIMEOUT, KNOWN_IMAGE, NOT_STORED, TOO_LARGE, TARGET_TOO_LONG, UNSUPPORTED_MEDIA_TYPE,
-        RANGE_NOT_SATISFIABLE, WRONG_HOST, REFUSED_URL, TOO_MANY_REQUESTS, HEADERS_TOO_LARGE, INTERNAL_ERROR, UNAVAILABLE,
+        RANGE_NOT_SATISFIABLE, WRONG_HOST, REFUSED_URL, REUSED_KEY, TOO_MANY_REQUESTS, HEADERS_TOO_LARGE, INTERNAL_ERROR, UNAVAILABLE,
     )
 }  # fmt: skip
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from shared.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from services.api.dispatch import Dispatcher
     from shared.broker import Publisher
     from shared.catalog import Catalog
+    from shared.dispatch import Dispatcher
     from shared.leases import Lease
 
 log = logging.getLogger("bowerbird.api")

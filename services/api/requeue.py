@@ -12,7 +12,7 @@ from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolv
 from services.api import bodies, replies
 from services.api.parts import parts
 from services.api.problems import BAD_BODY, Problem
-from shared.catalog import Status, now
+from shared.status import Status, now
 
 MAX_REQUEUED = 10_000
 """In one call, so that each is short; clients repeat it while `more` is true."""

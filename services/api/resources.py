@@ -6,7 +6,8 @@ from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
 
 import msgspec
 
-from shared.catalog import Image, Status  # noqa: TC001  (the same)
+from shared.image import Image, Page  # noqa: TC001  (the same)
+from shared.status import Status  # noqa: TC001  (the same)
 
 
 class AttemptResource(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,14 +28,35 @@ class ErrorResource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Links(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to go from here."""
+    """Where to go from here: the bytes, and former ones, when there are any; the images of a page."""
 
     self: str
     content: str | None
+    versions: str | None = None
+    images: str | None = None
+
+
+class PageResource(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found on a page when it was looked at last: so many images.
+
+    Besides, so many data: URLs were skipped, so many references refused, since nothing may be asked for there, and so many were beyond the limit
+    on images of one page. `images` counts those that belong to the page by status.
+    """
+
+    scanned_at: datetime
+    found: int
+    skipped: int
+    refused: int
+    beyond: int
+    images: dict[Status, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ImageResource(msgspec.Struct, frozen=True, kw_only=True):
-    """An image. What isn't known (yet) is null. `size` is in bytes, `width` and `height` are in pixels."""
+    """An image, or a page. What isn't known (yet) is null. `size` is in bytes, `width` and `height` are in pixels.
+
+    `checked_at` is when the origin last gave, or confirmed, what is held. `alternatives` are URLs of the same image in other sizes, as the
+    page had them. Not in lists: `pages` on which the image is, and other images with the `same_bytes`, the newest or the first ten of them.
+    """
 
     id: str
     status: Status
@@ -51,6 +73,12 @@ class ImageResource(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[AttemptResource]
     next_attempt_at: datetime | None
     error: ErrorResource | None
+    checked_at: datetime | None
+    callback_url: str | None
+    alternatives: list[str]
+    page: PageResource | None
+    pages: list[str] | msgspec.UnsetType = msgspec.UNSET
+    same_bytes: list[str] | msgspec.UnsetType = msgspec.UNSET
     links: Links
 
 
@@ -67,7 +95,7 @@ def address(image: str, base: str) -> str:
 
 
 def resource(image: Image, base: str) -> ImageResource:
-    """An image's document as a resource."""
+    """An image's document as a resource, as lists have it."""
     own = address(image.id, base)
     content = f"{own}/content" if image.file is not None else None
     return ImageResource(
@@ -86,8 +114,21 @@ def resource(image: Image, base: str) -> ImageResource:
         attempts=_attempts(image),
         next_attempt_at=image.next_attempt_at,
         error=ErrorResource(reason=image.error["reason"], detail=image.error["detail"]) if image.error else None,
-        links=Links(self=own, content=content),
+        checked_at=image.checked_at,
+        callback_url=image.callback,
+        alternatives=image.alternatives,
+        page=_page(image.page) if image.page else None,
+        links=Links(
+            self=own,
+            content=content,
+            versions=f"{own}/versions" if content else None,
+            images=f"{base}/images?page={image.id}" if image.page else None,
+        ),
     )
+
+
+def _page(page: Page) -> PageResource:
+    return PageResource(scanned_at=page.scanned_at, found=page.found, skipped=page.skipped, refused=page.refused, beyond=page.beyond)
 
 
 def _attempts(image: Image) -> list[AttemptResource]:

@@ -1,4 +1,4 @@
-"""POST /images: an image is recorded, its request handed on, and its address answered."""
+"""POST and PUT /images: an image is recorded, its request handed on, and its address answered."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Request, post
+from litestar import Request, post, put
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
-from services.api import bodies, replies
+from services.api import bodies, replies, targets
+from services.api.browse import whole
 from services.api.parts import parts
 from services.api.problems import KNOWN_IMAGE, Problem
-from services.api.resources import address, resource
-from shared import addresses, urls
+from services.api.resources import address
+from shared import urls
 from shared.errors import StoreUnavailable
+from shared.image import Addition
 
 if TYPE_CHECKING:
-    from shared.settings import Settings
-    from shared.urls import Url
+    from services.api.parts import Parts
+    from shared.image import Image
 
 MAX_BODY_BYTES = 64 * 1024
 ADD_SECONDS = 5.0
@@ -26,7 +28,7 @@ ADD_SECONDS = 5.0
 
 
 class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The URL of an image."""
+    """The URL of an image, or of a page with images."""
 
     url: str
 
@@ -36,27 +38,51 @@ _EXAMPLE = '{"url": "https://host/image.jpg"}'
 
 @post("/images", status_code=202, request_max_body_size=MAX_BODY_BYTES)
 async def submit(request: Request[Any, Any, Any]) -> ASGIResponse:
-    """Submits the URL of an image, to be downloaded in the background."""
+    """Submits the URL of an image or of a page, to be downloaded in the background."""
     here = parts(request)
-    settings = here.settings
-    base = settings.public_url or ""
+    wanted = await _wanted(request)
+    added = await _add(here, wanted)
+    if added is None:
+        where = address(wanted.id, here.settings.public_url or "")
+        raise Problem(KNOWN_IMAGE, f"This URL was submitted before: see {where}.", image=where)
+    return await _accepted(here, added)
+
+
+@put("/images", status_code=202, request_max_body_size=MAX_BODY_BYTES)
+async def refresh(request: Request[Any, Any, Any]) -> ASGIResponse:
+    """Has a URL downloaded again, unless that is under way; one that isn't known is submitted."""
+    here = parts(request)
+    wanted = await _wanted(request)
+    found = await here.catalog.refresh(wanted.id, callback=wanted.callback)
+    if found is None:
+        added = await _add(here, wanted)
+        # None: somebody else has submitted it since, so that it is under way.
+        found = (added, False) if added else await here.catalog.refresh(wanted.id, callback=wanted.callback)
+    if found is None:
+        raise StoreUnavailable("The image was deleted while it was being refreshed.")
+    image, begins = found
+    if begins:
+        here.dispatcher.dispatch(image)
+    return await _accepted(here, image)
+
+
+async def _wanted(request: Request[Any, Any, Any]) -> Addition:
     submission = await bodies.read(request, Submission, example=_EXAMPLE)
-    url = accepted(submission.url, settings)
-    image = urls.image_id(url.href)
+    url = targets.accepted(submission.url, parts(request).settings)
+    return Addition(urls.image_id(url.href), url)
+
+
+async def _add(here: Parts, wanted: Addition) -> Image | None:
     try:
         async with asyncio.timeout(ADD_SECONDS):
-            added = await here.additions.add((image, url))
+            added = await here.additions.add(wanted)
     except TimeoutError:
         raise StoreUnavailable("MongoDB is too slow: the insert has waited too long.") from None
-    if added is None:
-        where = address(image, base)
-        raise Problem(KNOWN_IMAGE, f"This URL was submitted before: see {where}.", image=where)
-    here.dispatcher.dispatch(added)
-    return replies.json(resource(added, base), status=202, headers=(("Location", address(image, base)),))
+    if added:
+        here.dispatcher.dispatch(added)
+    return added
 
 
-def accepted(text: str, settings: Settings) -> Url:
-    """The URL in canonical form. Raises UrlRefused for one that the fetchers wouldn't ask for, as far as that shows without asking DNS."""
-    url = urls.parse(text, ports=settings.fetch_ports)
-    addresses.check_literal(url, settings.fetch_allow)
-    return url
+async def _accepted(here: Parts, image: Image) -> ASGIResponse:
+    where = address(image.id, here.settings.public_url or "")
+    return replies.json(await whole(here, image), status=202, headers=(("Location", where),))

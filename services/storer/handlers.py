@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from shared import catalog
+from services.storer.pages import Pages
+from shared import outcomes
 from shared.batching import Batcher
 from shared.blobs import Blob
 from shared.broker import Publication
-from shared.catalog import Status
 from shared.events import DownloadFailed, ImageFailed, ImageStored
+from shared.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from shared.blobs import Blobs
     from shared.catalog import Catalog
     from shared.dead_letters import DeadLetters, Died
-    from shared.events import DownloadDelayed, Event, ImageFetched
+    from shared.dispatch import Dispatcher
+    from shared.events import DownloadDelayed, Event, ImageFetched, ImageUnchanged, PageScanned
+    from shared.image import Image
 
 BATCH_ITEMS = 64
 BATCH_BYTES = 16 * 1024 * 1024
@@ -29,8 +32,9 @@ WRITERS = 2
 class Handlers:
     """The storer's subscribers. Each returns when MongoDB has the outcome in a majority's journals."""
 
-    def __init__(self, images: Catalog, blobs: Blobs, dead_letters: DeadLetters) -> None:
+    def __init__(self, images: Catalog, blobs: Blobs, dead_letters: DeadLetters, dispatcher: Dispatcher) -> None:
         self._images = images
+        self._pages = Pages(images, dispatcher)
         self._blobs = blobs
         self._dead_letters = dead_letters
         self._fetched: Batcher[ImageFetched, bool] = Batcher(
@@ -42,6 +46,21 @@ class Handlers:
         """Bytes to GridFS, facts to the image's document."""
         return [Publication(_image_stored(event))] if await self._fetched.add(event) else []
 
+    async def on_image_unchanged(self, event: ImageUnchanged) -> list[Publication]:
+        """The copy that is held is confirmed; a page's images are asked for again, since they may have changed though the page hasn't."""
+        await self._images.settle(outcomes.unchanged(event))
+        image = await self._images.get(event.image)
+        if image is None or image.revision != event.revision:
+            return []
+        if image.status == Status.EXPANDED:
+            await self._pages.refresh(image.id, before=event.checked_at)
+        return [Publication(_still_stored(image, event))] if image.status == Status.STORED else []
+
+    async def on_page_scanned(self, event: PageScanned) -> list[Publication]:
+        """Every image on the page is an image of its own."""
+        failed = await self._pages.expand(event)
+        return [Publication(_image_failed(failed))] if failed else []
+
     async def on_download_delayed(self, event: DownloadDelayed) -> list[Publication]:
         """One attempt more in the image's history."""
         await self._unfetched.add(event)
@@ -51,11 +70,7 @@ class Handlers:
         """The last attempt, and why."""
         if not await self._unfetched.add(event):
             return []
-        failed = ImageFailed(
-            image=event.image, revision=event.revision, attempt=event.attempt,
-            reason=event.reason, detail=event.detail, failed_at=event.failed_at,
-        )  # fmt: skip
-        return [Publication(failed)]
+        return [Publication(_image_failed(event))]
 
     async def on_dead_letter(self, died: Died) -> list[Publication]:
         """Where people can see it."""
@@ -65,23 +80,38 @@ class Handlers:
     async def _store(self, events: list[ImageFetched]) -> Sequence[bool]:
         # Bytes first: a document that says `stored` must never point at nothing.
         files = await self._blobs.store([Blob(event.sha256, event.body, event.content_type) for event in events])
-        await self._images.settle([update for event, file in zip(events, files, strict=True) for update in catalog.stored(event, file)])
+        await self._images.store(list(zip(events, files, strict=True)))
         return await self._hold(events, Status.STORED)
 
     async def _note(self, events: list[DownloadDelayed | DownloadFailed]) -> Sequence[bool]:
-        await self._images.settle([update for event in events for update in catalog.unfetched(event)])
+        await self._images.settle([update for event in events for update in outcomes.unfetched(event)])
         # A delay isn't announced by the storer.
         return await self._hold(events, Status.FAILED) if any(isinstance(event, DownloadFailed) for event in events) else [False] * len(events)
 
     async def _hold(self, events: Sequence[Event], status: Status) -> list[bool]:
         """Whether each event is what its image's document says now: one of a former revision, or a failure after a success, isn't announced."""
         standing = await self._images.standing({event.image for event in events})
-        return [standing.get(event.image) == (event.revision, status) for event in events]
+        return [(found := standing.get(event.image)) is not None and found[:2] == (event.revision, status) for event in events]
 
 
 def _image_stored(event: ImageFetched) -> ImageStored:
     return ImageStored(
         image=event.image, revision=event.revision, attempt=event.attempt, url=event.url, stored_at=datetime.now(UTC),
         format=event.format, content_type=event.content_type, width=event.width, height=event.height,
-        size=len(event.body), sha256=event.sha256,
+        size=event.length, sha256=event.sha256,
+    )  # fmt: skip
+
+
+def _still_stored(image: Image, event: ImageUnchanged) -> ImageStored:
+    return ImageStored(
+        image=image.id, revision=image.revision, attempt=event.attempt, url=image.url, stored_at=datetime.now(UTC),
+        format=image.format or "", content_type=image.content_type or "", width=image.width or 0, height=image.height or 0,
+        size=image.size or 0, sha256=image.sha256 or "",
+    )  # fmt: skip
+
+
+def _image_failed(event: DownloadFailed) -> ImageFailed:
+    return ImageFailed(
+        image=event.image, revision=event.revision, attempt=event.attempt,
+        reason=event.reason, detail=event.detail, failed_at=event.failed_at,
     )  # fmt: skip

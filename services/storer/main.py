@@ -16,6 +16,7 @@ from shared.broker import Publisher
 from shared.catalog import Catalog
 from shared.consumer import consuming, make_broker, subscribe
 from shared.dead_letters import DeadLetters, read
+from shared.dispatch import Dispatcher
 from shared.leases import Lease
 from shared.mongo import Mongo
 
@@ -31,6 +32,8 @@ PREFETCH = 128
 """Twice what one batch takes, so that the next is there when it is written."""
 
 DEAD_PREFETCH = 8
+PAGES_PREFETCH = 4
+"""A page is up to a thousand images, and some megabytes."""
 
 
 def main() -> int:
@@ -52,9 +55,12 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
             await process.patiently(collection.create_indexes)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()
-        handlers = Handlers(images, blobs, dead_letters)
+        dispatcher = await stack.enter_async_context(Dispatcher(publisher, images))
+        handlers = Handlers(images, blobs, dead_letters, dispatcher)
         broker = make_broker(amqp_url, grace=settings.grace)
         subscribe(broker, topology.IMAGE_FETCHED, handlers.on_image_fetched, publisher, prefetch=PREFETCH)
+        subscribe(broker, topology.IMAGE_UNCHANGED, handlers.on_image_unchanged, publisher, prefetch=PREFETCH)
+        subscribe(broker, topology.PAGE_SCANNED, handlers.on_page_scanned, publisher, prefetch=PAGES_PREFETCH)
         subscribe(broker, topology.DOWNLOAD_DELAYED, handlers.on_download_delayed, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DOWNLOAD_FAILED, handlers.on_download_failed, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DEAD, handlers.on_dead_letter, publisher, prefetch=DEAD_PREFETCH, read=read)

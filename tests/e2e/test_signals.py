@@ -16,7 +16,7 @@ import pytest
 
 from shared import events, topology, urls
 from shared.broker import Publisher
-from shared.catalog import now
+from shared.status import now
 from tests.api import taken
 from tests.origin import body, held, image
 from tests.polling import until

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared import catalog, events
-from shared.catalog import Status
+from shared import events
 from shared.dead_letters import read
 from shared.errors import Reason
+from shared.outcomes import unfetched
+from shared.status import Status, now
 from tests.api import running_api, taken
 from tests.polling import until
 
@@ -71,7 +72,7 @@ async def test_a_long_body_is_shown_in_part(api: Api) -> None:
 
 
 async def test_a_replay_sends_it_to_its_queue_as_it_was_and_takes_it_off_the_list(api: Api, amqp_url: str) -> None:
-    request = events.DownloadRequested(image="a", revision=1, url="http://a/", requested_at=catalog.now())
+    request = events.DownloadRequested(image="a", revision=1, url="http://a/", requested_at=now())
     address = await bury(api, events.encode(request).body)
     answer = await api.client.post(f"{address}/replay")
     assert answer.status_code == 202, answer.text
@@ -104,25 +105,26 @@ async def test_what_failed_is_downloaded_afresh_and_what_was_on_its_way_before_c
     image = (await api.client.post("/images", json={"url": "http://example.com/a"})).json()["id"]
     await until(lambda: _dispatched(api))
     await taken(amqp_url, "fetcher.download-requested")
-    failed = events.DownloadFailed(image=image, revision=1, reason=Reason.DNS, detail="x", failed_at=catalog.now(), took_ms=1)
-    await api.parts.catalog.settle(catalog.unfetched(failed))
+    first = await api.revision(image)
+    failed = events.DownloadFailed(image=image, revision=first, reason=Reason.DNS, detail="x", failed_at=now(), took_ms=1)
+    await api.parts.catalog.settle(unfetched(failed))
     assert (await api.client.get(f"/images/{image}")).json()["status"] == "failed"
 
     answer = await api.client.post("/requeue", json={"status": "failed"})
     assert (answer.status_code, answer.json()["requeued"], answer.json()["more"]) == (202, 1, False)
     found = (await api.client.get(f"/images/{image}")).json()
     assert (found["status"], found["error"], len(found["attempts"])) == ("queued", None, 1)
-    await api.parts.catalog.settle(catalog.unfetched(failed))
+    await api.parts.catalog.settle(unfetched(failed))
     assert (await api.client.get(f"/images/{image}")).json()["status"] == "queued"
     [request] = await until(lambda: taken(amqp_url, "fetcher.download-requested"))
-    assert (request.image, request.revision, request.attempt) == (image, 2, 1)
+    assert (request.image, request.revision, request.attempt) == (image, first + 1, 1)
 
 
 async def test_a_repetition_leaves_out_what_was_requeued_already(api: Api) -> None:
     for number in range(5):
         await api.client.post("/images", json={"url": f"http://example.com/{number}"})
     await until(lambda: _later(api))
-    before = catalog.now()
+    before = now()
     assert [await api.parts.catalog.requeue(Status.QUEUED, limit=2, before=before) for _ in range(4)] == [
         (2, True),
         (2, True),
@@ -136,11 +138,11 @@ async def test_a_repetition_leaves_out_what_was_requeued_already(api: Api) -> No
 
 async def _later(api: Api) -> bool:
     newest = await api.parts.catalog._images.find_one(sort=[("requested_at", -1)])
-    return newest is not None and newest["requested_at"] < catalog.now()
+    return newest is not None and newest["requested_at"] < now()
 
 
 async def _dispatched(api: Api) -> bool:
-    return not await api.parts.catalog.undispatched(before=catalog.now(), limit=1)
+    return not await api.parts.catalog.undispatched(before=now(), limit=1)
 
 
 @pytest.mark.parametrize("body", [{"status": Status.STORED}, {"status": "x"}, {}, {"status": "failed", "limit": 1}])

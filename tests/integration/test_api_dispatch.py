@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.api.dispatch import Dispatcher
 from services.api.relay import PAGE, Relay
 from shared import topology, urls
 from shared.broker import Publisher
+from shared.dispatch import Dispatcher
 from shared.errors import BrokerUnavailable
+from shared.image import Addition
 from shared.leases import Lease
 from tests.api import taken
 from tests.polling import until
@@ -20,8 +21,9 @@ from tests.polling import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from shared.catalog import Catalog, Image
+    from shared.catalog import Catalog
     from shared.events import Event
+    from shared.image import Image
     from shared.mongo import Mongo
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +58,7 @@ class Broken:
 
 async def added(catalog: Catalog, count: int) -> list[Image]:
     found = [urls.parse(f"https://example.org/{number}") for number in range(count)]
-    images = await catalog.add([(urls.image_id(url.href), url) for url in found])
+    images = await catalog.add([Addition(urls.image_id(url.href), url) for url in found])
     return [image for image in images if image]
 
 

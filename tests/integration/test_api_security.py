@@ -14,7 +14,7 @@ import pymongo.monitoring
 import pytest
 
 from services.api import cursors, openapi
-from shared.catalog import Position
+from shared.listing import Position
 from shared.settings import load
 from tests.api import Api, id_of, running_api
 

@@ -42,9 +42,9 @@ async def test_an_unknown_path_is_a_problem(api: Api, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/images", {"GET", "HEAD", "POST", "OPTIONS"}),
-        ("PATCH", "/images", {"GET", "HEAD", "POST", "OPTIONS"}),
-        ("POST", "/images/aaaaaaaaaaaaaaaaaaaaaaaaaa", {"GET", "HEAD", "OPTIONS"}),
+        ("DELETE", "/images", {"GET", "HEAD", "POST", "PUT", "OPTIONS"}),
+        ("PATCH", "/images", {"GET", "HEAD", "POST", "PUT", "OPTIONS"}),
+        ("POST", "/images/aaaaaaaaaaaaaaaaaaaaaaaaaa", {"GET", "HEAD", "DELETE", "OPTIONS"}),
         ("PUT", "/images/aaaaaaaaaaaaaaaaaaaaaaaaaa/content", {"GET", "HEAD", "OPTIONS"}),
         ("POST", "/health/live", {"GET", "HEAD", "OPTIONS"}),
     ],

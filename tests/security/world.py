@@ -13,7 +13,6 @@ import time
 import uuid
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -27,10 +26,11 @@ from services.fetcher.download import Downloader
 from services.fetcher.limits import Limits
 from services.fetcher.main import fetcher
 from services.storer.main import storer
-from shared import events, topology, urls
+from shared import topology, urls
 from shared.broker import Publisher
 from shared.catalog import Catalog
 from shared.errors import Reason
+from shared.image import Addition
 from shared.mongo import Mongo
 from shared.settings import Settings
 from tests.e2e.conftest import Pipeline, free_port, running
@@ -113,8 +113,9 @@ class World:
     async def queued(self, url: str) -> str:
         """Puts a URL into the fetcher's queue, past the api; where its image is."""
         image = urls.image_id(uuid.uuid4().hex)
-        await self._catalog.add([(image, urls.Url(href=url, scheme="http", host="somewhere", port=80))])
-        request = events.DownloadRequested(image=image, revision=1, url=url, requested_at=datetime.now(UTC))
+        [added] = await self._catalog.add([Addition(image, urls.Url(href=url, scheme="http", host="somewhere", port=80))])
+        assert added is not None
+        request = added.request()
         await self._catalog.dispatched([request])
         await self.publisher.publish(request)
         return f"/images/{image}"

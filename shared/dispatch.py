@@ -1,6 +1,6 @@
-"""Hands new images on to the fetchers, behind the client's back: no answer waits for RabbitMQ.
+"""Hands new images on to the fetchers, in the background: no answer of the api and no step of a storer waits for it.
 
-Nothing depends on it: what it drops, or loses in a crash, stays marked in MongoDB and is the relay's (relay.py).
+Nothing depends on it: what it drops, or loses in a crash, stays marked in MongoDB and is the relay's (services/api/relay.py).
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from shared.broker import Publisher
-    from shared.catalog import Catalog, Image
+    from shared.catalog import Catalog
     from shared.events import DownloadRequested
+    from shared.image import Image
 
-log = logging.getLogger("bowerbird.api")
+log = logging.getLogger("bowerbird.dispatch")
 
 IN_FLIGHT = 200
 """Publishes under way at once: enough to hide a confirm's way there and back."""
@@ -70,6 +71,11 @@ class Dispatcher:
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
+
+    def dispatch_all(self, images: Iterable[Image]) -> None:
+        """As `dispatch`, for several."""
+        for image in images:
+            self.dispatch(image)
 
     async def _work(self) -> None:
         while self._waiting:

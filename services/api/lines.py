@@ -1,0 +1,127 @@
+"""The body of POST /batches: many URLs, as JSON, NDJSON or text/uri-list, read as they arrive.
+
+Nothing is recorded before the last of them has come: a request that breaks off, or has too many, has changed nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from services.api import bodies
+from services.api.problems import BAD_BODY, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, Problem
+from shared.errors import UrlRefused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from litestar import Request
+
+MAX_URLS = 10_000
+EXAMPLE = '{"urls": ["https://host/a.jpg", "https://host/b.jpg"]}'
+
+
+class Submissions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """URLs of images or pages."""
+
+    urls: list[str]
+    callback_url: str | None = None
+
+
+class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str
+
+
+class Lines(NamedTuple):
+    """What a request has: in each place a URL, or what is wrong with the line. `fingerprint` is the same for the same body."""
+
+    urls: list[str | UrlRefused]
+    fingerprint: str
+    callback_url: str | None = None
+
+
+async def read(request: Request[Any, Any, Any]) -> Lines:
+    """The URLs of a request. Raises Problem: another media type, no JSON, no URL, too many."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    found = await _read_lines(request, _LINES[media_type]) if media_type in _LINES else await _read_json(request)
+    if not found.urls:
+        raise Problem(BAD_BODY, f"The body has no URL. It should look like {EXAMPLE}.")
+    if len(found.urls) > MAX_URLS:
+        raise _too_many()
+    return found
+
+
+async def _read_json(request: Request[Any, Any, Any]) -> Lines:
+    try:
+        submissions = await bodies.read(request, Submissions, example=EXAMPLE)
+    except Problem as problem:
+        if problem.kind is UNSUPPORTED_MEDIA_TYPE:
+            accepted = ", ".join(("application/json", *_LINES))
+            raise Problem(
+                UNSUPPORTED_MEDIA_TYPE, f"The header Content-Type must say what the body is: one of {accepted}.", headers={"Accept-Post": accepted}
+            ) from None
+        raise
+    return Lines(list(submissions.urls), hashlib.sha256(await request.body()).hexdigest(), submissions.callback_url)
+
+
+async def _read_lines(request: Request[Any, Any, Any], url_of: Callable[[bytes], str | None]) -> Lines:
+    urls: list[str | UrlRefused] = []
+    digest = hashlib.sha256()
+    async for line in _lines(request, digest.update):
+        try:
+            url = url_of(line)
+        except UrlRefused as error:
+            urls.append(error)
+        else:
+            if url is not None:
+                urls.append(url)
+        if len(urls) > MAX_URLS:
+            raise _too_many()
+    return Lines(urls, digest.hexdigest())
+
+
+async def _lines(request: Request[Any, Any, Any], see: Callable[[bytes], object]) -> AsyncIterator[bytes]:
+    """The lines of a body without their ends, the last one with or without one."""
+    pending: list[bytes] = []
+    async for chunk in request.stream():
+        see(chunk)
+        first, *others = chunk.split(b"\n")
+        pending.append(first)
+        for line in others:
+            yield b"".join(pending).strip()
+            pending = [line]
+    yield b"".join(pending).strip()
+
+
+def _of_uri_list(line: bytes) -> str | None:
+    """RFC 2483, section 5: a URI a line, and comments."""
+    return None if not line or line.startswith(b"#") else _text(line)
+
+
+def _of_json_line(line: bytes) -> str | None:
+    if not line:
+        return None
+    try:
+        found = msgspec.json.decode(line, type=str | _Line)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise UrlRefused("line-syntax", 'The line is neither {"url": "https://host/a.jpg"} nor "https://host/a.jpg".') from None
+    return found if isinstance(found, str) else found.url
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise UrlRefused("line-syntax", "The line isn't UTF-8.") from None
+
+
+def _too_many() -> Problem:
+    return Problem(TOO_LARGE, f"A batch has at most {MAX_URLS:,} URLs; nothing of this one was recorded.", headers={"Connection": "close"})
+
+
+_LINES = {
+    "text/uri-list": _of_uri_list,
+    **dict.fromkeys(("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"), _of_json_line),
+}
