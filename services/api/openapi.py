@@ -11,6 +11,7 @@ import msgspec
 from services.api import problems
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
+from services.api.deliveries import DeliveryPage, DeliveryResource
 from services.api.keys import READ, READS, WRITE
 from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
@@ -38,6 +39,21 @@ _LETTER: Json = {
     "died_at": "2026-01-31T12:00:00.120000Z", "type": None, "message_id": None, "correlation_id": None, "content_type": None, "headers": {},
     "size": 5, "body": None, "body_encoding": None, "body_truncated": False,
 }  # fmt: skip
+_MESSAGE = f"msg_{_ID}"
+_DELIVERY: Json = {
+    "id": _MESSAGE,
+    "type": "image.stored",
+    "url": "https://example.com/told",
+    "status": "delivered",
+    "created_at": "2026-01-31T12:00:00.490000Z",
+    "delivered_at": "2026-01-31T12:00:00.610000Z",
+    "next_attempt_at": None,
+    "attempts": [
+        {"replay": 0, "number": 1, "at": "2026-01-31T12:00:00.610000Z", "took_ms": 90, "http_status": 204, "reason": None, "detail": None},
+    ],
+    "payload": '{"type":"image.stored","timestamp":"2026-01-31T12:00:00.480000Z","data":{"id":"…"}}',
+    "links": {"self": f"/deliveries/{_MESSAGE}", "about": f"/images/{_ID}"},
+}
 _QUEUED: Json = {
     **dict.fromkeys(_IMAGE), "id": _ID, "status": "queued", "source_url": _URL, "added_at": _IMAGE["added_at"], "attempts": [],
     "links": {"self": f"/images/{_ID}", "content": None},
@@ -56,7 +72,7 @@ def version() -> str:
 def document() -> Json:
     """The document, as JSON values."""
     _, components = msgspec.json.schema_components(
-        [Submission, ImageResource, ImagePage, RequeueRequest, Requeued, DeadLetterResource, DeadLetterPage],
+        [Submission, ImageResource, ImagePage, RequeueRequest, Requeued, DeadLetterResource, DeadLetterPage, DeliveryResource, DeliveryPage],
         ref_template="#/components/schemas/{name}",
     )
     return {
@@ -163,6 +179,7 @@ def _paths() -> Json:
             ),
         },
         **_dead_letter_paths(),
+        **_delivery_paths(),
         "/requeue": {
             "post": _operation(
                 "requeue", "Download afresh what has a status",
@@ -216,6 +233,48 @@ def _dead_letter_paths() -> Json:
             "post": _operation(
                 "replay", "Send a dead letter to its queue again", "It leaves the list once RabbitMQ has confirmed it.",
                 {"202": _response("Sent.", _any({"replayed": _ID, "queue": _LETTER["queue"]})), **unknown}, parameters=[letter_id],
+            ),
+        },
+    }  # fmt: skip
+
+
+def _delivery_paths() -> Json:
+    delivery_id = _parameter("delivery", "path", "A delivery's id.", {"type": "string", "pattern": "^msg_[a-z2-7]{26}$"}, required=True)
+    paging = [
+        _parameter("limit", "query", "How many a page has.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
+        _parameter("cursor", "query", "Where the page begins: opaque, from `next`.", {"type": "string"}),
+    ]
+    link = {"Link": {"description": 'The next page, as rel="next".', "schema": {"type": "string"}}}
+    page = _response("A page of deliveries.", _json("DeliveryPage", {"items": [_DELIVERY], "next": None}), link)
+    unknown = _problems(problems.UNKNOWN_DELIVERY, problems.UNAVAILABLE)
+    return {
+        f"/{about}/{{{name}}}/deliveries": {
+            "get": _operation(
+                f"deliveries_of_{name}", f"The callbacks about {one}, newest first", "In pages, as images are. They are kept for 30 days.",
+                {"200": page, **_problems(problems.BAD_PARAMETER, kind, problems.UNAVAILABLE)},
+                parameters=[_parameter(name, "path", f"The id of {one}.", {"type": "string", "pattern": "^[a-z2-7]{26}$"}, required=True), *paging],
+            ),
+        }
+        for about, name, one, kind in (("images", "image", "an image", problems.UNKNOWN_IMAGE), ("batches", "batch", "a batch", problems.NOT_FOUND))
+    } | {
+        "/deliveries/{delivery}": {
+            "get": _operation(
+                "get_delivery", "A callback and how far it has come", "Status: `pending`, then `delivered` or `failed`.",
+                {"200": _response("The delivery.", _json("DeliveryResource", _DELIVERY)), **unknown}, parameters=[delivery_id],
+            ),
+        },
+        "/deliveries/{delivery}/replay": {
+            "post": _operation(
+                "replay_delivery", "Send a callback again",
+                "Whatever became of it, with all of its attempts, under the id that it has. Answers once RabbitMQ has confirmed it.",
+                {
+                    "202": _response(
+                        "It is on its way.", _json("DeliveryResource", {**_DELIVERY, "status": "pending", "delivered_at": None}),
+                        {"Location": {"description": "The delivery's address.", "schema": {"type": "string"}}},
+                    ),
+                    **unknown,
+                },
+                parameters=[delivery_id],
             ),
         },
     }  # fmt: skip

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.broker import Publisher
     from shared.catalog import Catalog, Image
     from shared.dead_letters import DeadLetters
+    from shared.deliveries import Deliveries
     from shared.settings import Settings
     from shared.urls import Url
 
@@ -28,6 +29,7 @@ class Parts:
     catalog: Catalog
     blobs: Blobs
     dead_letters: DeadLetters
+    deliveries: Deliveries
     publisher: Publisher
     dispatcher: Dispatcher
     readiness: Readiness

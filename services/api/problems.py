@@ -71,6 +71,7 @@ UNKNOWN_IMAGE = Kind("unknown-image", 404, "No such image", "No image has this i
 UNKNOWN_DEAD_LETTER = Kind(
     "unknown-dead-letter", 404, "No such dead letter", "No dead letter has this id: it was replayed or deleted, or never there."
 )
+UNKNOWN_DELIVERY = Kind("unknown-delivery", 404, "No such delivery", "No delivery of a callback has this id; they are kept for 30 days.")
 METHOD_NOT_ALLOWED = Kind(
     "method-not-allowed",
     405,
@@ -107,6 +108,12 @@ WRONG_HOST = Kind(
     "page can have its own name resolve to this machine and use it (DNS rebinding).",
 )
 REFUSED_URL = Kind("refused-url", 422, "The URL is refused", "The URL will never be asked for; `rule` says which rule it breaks.")
+CALLBACKS_OFF = Kind(
+    "callbacks-off",
+    422,
+    "Callbacks are off",
+    "This server has no secret to sign callbacks with, so that it takes no `callback_url`: its operator sets BOWERBIRD_WEBHOOK_SECRET.",
+)
 TOO_MANY_REQUESTS = Kind(
     "too-many-requests",
     429,
@@ -127,9 +134,9 @@ UNAVAILABLE = Kind(
 KINDS = {
     kind.name: kind
     for kind in (
-        BAD_REQUEST, BAD_BODY, BAD_PARAMETER, UNAUTHORIZED, FORBIDDEN, CROSS_ORIGIN, NOT_FOUND, UNKNOWN_IMAGE, UNKNOWN_DEAD_LETTER,
+        BAD_REQUEST, BAD_BODY, BAD_PARAMETER, UNAUTHORIZED, FORBIDDEN, CROSS_ORIGIN, NOT_FOUND, UNKNOWN_IMAGE, UNKNOWN_DEAD_LETTER, UNKNOWN_DELIVERY,
         METHOD_NOT_ALLOWED, REQUEST_TIMEOUT, KNOWN_IMAGE, NOT_STORED, TOO_LARGE, TARGET_TOO_LONG, UNSUPPORTED_MEDIA_TYPE,
-        RANGE_NOT_SATISFIABLE, WRONG_HOST, REFUSED_URL, TOO_MANY_REQUESTS, HEADERS_TOO_LARGE, INTERNAL_ERROR, UNAVAILABLE,
+        RANGE_NOT_SATISFIABLE, WRONG_HOST, REFUSED_URL, CALLBACKS_OFF, TOO_MANY_REQUESTS, HEADERS_TOO_LARGE, INTERNAL_ERROR, UNAVAILABLE,
     )
 }  # fmt: skip
 
