@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import functools
 from importlib import metadata
-from typing import Any
 
 import msgspec
 
-from services.api import problems
+from services.api import openapi_deliveries, problems
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
 from services.api.deliveries import DeliveryPage, DeliveryResource
 from services.api.keys import READ, READS, WRITE
+from services.api.operations import IMAGE_ID as _ID
+from services.api.operations import Json
+from services.api.operations import anything as _any
+from services.api.operations import failures as _problems
+from services.api.operations import json as _json
+from services.api.operations import operation as _operation
+from services.api.operations import parameter as _parameter
+from services.api.operations import response as _response
 from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
 from services.api.submit import Submission
 from shared.catalog import Status
-
-Json = dict[str, Any]
 
 TITLE = "Bowerbird"
 DESCRIPTION = (
     "Give it the URL of an image. It answers at once with the address of a resource to watch, downloads in the background, checks "
     "that what came is an image, keeps the original bytes once, and serves and lists the copies. Every error is a problem+json (RFC 9457)."
 )
-_ID = "mfrggzdfmztwq2lknnwg23tpob"
 _URL = "https://example.org/cat.jpg"
 _IMAGE: Json = {
     "id": _ID, "status": "stored", "source_url": _URL, "stored_url": f"/images/{_ID}/content",
@@ -39,21 +43,6 @@ _LETTER: Json = {
     "died_at": "2026-01-31T12:00:00.120000Z", "type": None, "message_id": None, "correlation_id": None, "content_type": None, "headers": {},
     "size": 5, "body": None, "body_encoding": None, "body_truncated": False,
 }  # fmt: skip
-_MESSAGE = f"msg_{_ID}"
-_DELIVERY: Json = {
-    "id": _MESSAGE,
-    "type": "image.stored",
-    "url": "https://example.com/told",
-    "status": "delivered",
-    "created_at": "2026-01-31T12:00:00.490000Z",
-    "delivered_at": "2026-01-31T12:00:00.610000Z",
-    "next_attempt_at": None,
-    "attempts": [
-        {"replay": 0, "number": 1, "at": "2026-01-31T12:00:00.610000Z", "took_ms": 90, "http_status": 204, "reason": None, "detail": None},
-    ],
-    "payload": '{"type":"image.stored","timestamp":"2026-01-31T12:00:00.480000Z","data":{"id":"…"}}',
-    "links": {"self": f"/deliveries/{_MESSAGE}", "about": f"/images/{_ID}"},
-}
 _QUEUED: Json = {
     **dict.fromkeys(_IMAGE), "id": _ID, "status": "queued", "source_url": _URL, "added_at": _IMAGE["added_at"], "attempts": [],
     "links": {"self": f"/images/{_ID}", "content": None},
@@ -179,7 +168,7 @@ def _paths() -> Json:
             ),
         },
         **_dead_letter_paths(),
-        **_delivery_paths(),
+        **openapi_deliveries.paths(),
         "/requeue": {
             "post": _operation(
                 "requeue", "Download afresh what has a status",
@@ -238,48 +227,6 @@ def _dead_letter_paths() -> Json:
     }  # fmt: skip
 
 
-def _delivery_paths() -> Json:
-    delivery_id = _parameter("delivery", "path", "A delivery's id.", {"type": "string", "pattern": "^msg_[a-z2-7]{26}$"}, required=True)
-    paging = [
-        _parameter("limit", "query", "How many a page has.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
-        _parameter("cursor", "query", "Where the page begins: opaque, from `next`.", {"type": "string"}),
-    ]
-    link = {"Link": {"description": 'The next page, as rel="next".', "schema": {"type": "string"}}}
-    page = _response("A page of deliveries.", _json("DeliveryPage", {"items": [_DELIVERY], "next": None}), link)
-    unknown = _problems(problems.UNKNOWN_DELIVERY, problems.UNAVAILABLE)
-    return {
-        f"/{about}/{{{name}}}/deliveries": {
-            "get": _operation(
-                f"deliveries_of_{name}", f"The callbacks about {one}, newest first", "In pages, as images are. They are kept for 30 days.",
-                {"200": page, **_problems(problems.BAD_PARAMETER, kind, problems.UNAVAILABLE)},
-                parameters=[_parameter(name, "path", f"The id of {one}.", {"type": "string", "pattern": "^[a-z2-7]{26}$"}, required=True), *paging],
-            ),
-        }
-        for about, name, one, kind in (("images", "image", "an image", problems.UNKNOWN_IMAGE), ("batches", "batch", "a batch", problems.NOT_FOUND))
-    } | {
-        "/deliveries/{delivery}": {
-            "get": _operation(
-                "get_delivery", "A callback and how far it has come", "Status: `pending`, then `delivered` or `failed`.",
-                {"200": _response("The delivery.", _json("DeliveryResource", _DELIVERY)), **unknown}, parameters=[delivery_id],
-            ),
-        },
-        "/deliveries/{delivery}/replay": {
-            "post": _operation(
-                "replay_delivery", "Send a callback again",
-                "Whatever became of it, with all of its attempts, under the id that it has. Answers once RabbitMQ has confirmed it.",
-                {
-                    "202": _response(
-                        "It is on its way.", _json("DeliveryResource", {**_DELIVERY, "status": "pending", "delivered_at": None}),
-                        {"Location": {"description": "The delivery's address.", "schema": {"type": "string"}}},
-                    ),
-                    **unknown,
-                },
-                parameters=[delivery_id],
-            ),
-        },
-    }  # fmt: skip
-
-
 def _everywhere(method: str, path: str, operation: Json) -> Json:
     """With what holds of every operation but the probes: keys, their scopes, and the gate (services/api/gate.py)."""
     if path.startswith("/health/"):
@@ -288,41 +235,3 @@ def _everywhere(method: str, path: str, operation: Json) -> Json:
     scope = READ if method.upper() in READS else WRITE
     responses = dict(sorted({**refusals, **operation["responses"]}.items()))
     return {**operation, "security": [{}, {"key": [scope]}], "responses": responses}
-
-
-def _operation(name: str, summary: str, description: str, responses: Json, *, parameters: list[Json] | None = None, body: Json | None = None) -> Json:
-    operation: Json = {"operationId": name, "summary": summary, "description": description, "responses": responses}
-    if parameters:
-        operation["parameters"] = parameters
-    if body:
-        operation["requestBody"] = {"required": True, "content": body}
-    return operation
-
-
-def _parameter(name: str, where: str, description: str, schema: Json, *, required: bool = False) -> Json:
-    return {"name": name, "in": where, "required": required, "description": description, "schema": schema}
-
-
-def _response(description: str, content: Json | None = None, headers: Json | None = None) -> Json:
-    return {"description": description} | ({"content": content} if content else {}) | ({"headers": headers} if headers else {})
-
-
-def _json(schema: str, example: object) -> Json:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}}
-
-
-def _any(example: object) -> Json:
-    return {"application/json": {"schema": {"type": "object"}, "example": example}}
-
-
-def _problems(*kinds: problems.Kind) -> Json:
-    return {str(kind.status): _response(kind.title + ".", _problem(kind)) for kind in (*kinds, problems.INTERNAL_ERROR)}
-
-
-def _problem(kind: problems.Kind) -> Json:
-    example = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": kind.meaning, "instance": "/images"}
-    if kind is problems.KNOWN_IMAGE:
-        example["image"] = f"/images/{_ID}"
-    if kind is problems.REFUSED_URL:
-        example["rule"] = "url-scheme"
-    return {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
