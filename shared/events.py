@@ -201,7 +201,8 @@ class ImageFailed(Event, frozen=True, kw_only=True):
 class CallbackRequested(Event, frozen=True, kw_only=True):
     """Somebody asked to be told: POST `payload`, JSON as it is to be signed and sent, to `url`. `delivery` is the id that the receiver sees.
 
-    When it is a batch that is done, `image` is the batch's id.
+    When it is a batch that is done, `image` is the batch's id. `replay` is 0, and 1 or more when somebody asked for the delivery again:
+    each replay has attempts of its own, from 1. `snoozes` and `not_before` are as those of download-requested.
     """
 
     NAME: ClassVar[str] = "callback-requested"
@@ -210,15 +211,17 @@ class CallbackRequested(Event, frozen=True, kw_only=True):
     url: str
     payload: str
     snoozes: Count = 0
+    replay: Count = 0
+    not_before: datetime | None = None
 
     @property
     def message_id(self) -> str:
         """One of its own for each attempt at each delivery."""
-        return f"{self.NAME}.{self.delivery}.{self.attempt}"
+        return f"{self.NAME}.{self.delivery}.{self.replay}.{self.attempt}"
 
 
 class CallbackAttempted(Event, frozen=True, kw_only=True):
-    """A delivery was tried. `reason` is None when it was taken; `next_attempt_at` is None when there will be no other attempt."""
+    """A delivery was tried, until `attempted_at`. `reason` is None when it was taken; `next_attempt_at` is None when no other attempt follows."""
 
     NAME: ClassVar[str] = "callback-attempted"
 
@@ -229,11 +232,12 @@ class CallbackAttempted(Event, frozen=True, kw_only=True):
     reason: Reason | None = None
     detail: str = ""
     next_attempt_at: datetime | None = None
+    replay: Count = 0
 
     @property
     def message_id(self) -> str:
         """One of its own for each attempt at each delivery."""
-        return f"{self.NAME}.{self.delivery}.{self.attempt}"
+        return f"{self.NAME}.{self.delivery}.{self.replay}.{self.attempt}"
 
 
 KINDS: tuple[type[Event], ...] = (

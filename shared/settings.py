@@ -7,6 +7,7 @@ most often a misspelt one.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import difflib
 import ipaddress
@@ -128,6 +129,22 @@ def _keys(value: str) -> tuple[str, ...]:
     return keys
 
 
+_WEBHOOK_SECRET = re.compile(r"whsec_([A-Za-z0-9+/]{32,86}={0,2})")
+
+
+def _webhook_secrets(value: str) -> tuple[bytes, ...]:
+    """The keys themselves, decoded; their length is as the Standard Webhooks specification has it."""
+    found = [_WEBHOOK_SECRET.fullmatch(part.strip()) for part in re.split(r"[,\n]", value) if part.strip()]
+    try:
+        # Some tools leave out the padding; more than is needed does no harm.
+        keys = tuple(base64.b64decode(match[1].rstrip("=") + "==") for match in found if match)
+    except ValueError:
+        keys = ()
+    if not keys or len(keys) < len(found) or not all(24 <= len(key) <= 64 for key in keys):  # noqa: PLR2004
+        raise ValueError("one or more secrets of the form whsec_<24 to 64 random bytes in base64>, separated by commas")
+    return keys
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -176,6 +193,13 @@ class Settings:
     rate_burst: int | None = _setting(_whole(1, 10**6), None, "requests that it may send at once; if unset, ten seconds' worth")
     trusted_proxies: tuple[Network, ...] = _setting(
         _networks, (), "networks, in CIDR notation, of the proxies whose X-Forwarded-For says who a client is"
+    )
+    webhook_secret: tuple[bytes, ...] = _setting(
+        _webhook_secrets,
+        (),
+        "secrets with which callbacks are signed, whsec_… each, separated by commas: two while one replaces the other; "
+        "`bowerbird up` makes one if unset, else callbacks are off",
+        secret=True,
     )
     grace: float = _setting(duration, 20.0, "how long a service that is stopped finishes what it has begun")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error")

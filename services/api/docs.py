@@ -12,7 +12,7 @@ from typing import Any
 from litestar import Request, get
 from litestar.response.base import ASGIResponse
 
-from services.api import openapi, problems
+from services.api import openapi, operations, problems
 from services.api.keys import PUBLIC
 
 _STYLE = (
@@ -77,7 +77,7 @@ def _reference() -> str:
     return _page(f"{openapi.TITLE}: API reference", "".join(parts))
 
 
-def _operation(path: str, method: str, operation: openapi.Json) -> str:
+def _operation(path: str, method: str, operation: operations.Json) -> str:
     html = f"<h2 id={operation['operationId']}><span class=method>{method.upper()}</span> <code>{escape(path)}</code></h2>"
     html += f"<p><b>{escape(operation['summary'])}.</b> {_prose(operation['description'])}</p>"
     if parameters := operation.get("parameters"):
@@ -95,7 +95,7 @@ def _operation(path: str, method: str, operation: openapi.Json) -> str:
     return html
 
 
-def _limits(schema: openapi.Json) -> str:
+def _limits(schema: operations.Json) -> str:
     if "enum" in schema:
         return " | ".join(schema["enum"])
     bounds = f", {schema['minimum']} to {schema['maximum']}" if "minimum" in schema else ""
@@ -103,7 +103,7 @@ def _limits(schema: openapi.Json) -> str:
     return f"{schema['type']}{bounds}{default}"
 
 
-def _examples(content: openapi.Json) -> str:
+def _examples(content: operations.Json) -> str:
     return "".join(f"<p><code>{escape(name)}</code></p>" + (_code(body["example"]) if "example" in body else "") for name, body in content.items())
 
 

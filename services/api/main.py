@@ -23,6 +23,7 @@ from shared.blobs import Blobs
 from shared.broker import Publisher
 from shared.catalog import Catalog
 from shared.dead_letters import DeadLetters
+from shared.deliveries import Deliveries
 from shared.dispatch import Dispatcher
 from shared.leases import Lease
 from shared.mongo import Mongo
@@ -72,18 +73,19 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         # In a thread: it takes leave of the server, and waits for a while if there is none.
         stack.push_async_callback(asyncio.to_thread, mongo.close)
         catalog, batches, blobs = Catalog(mongo), Batches(mongo), Blobs(mongo)
-        dead_letters = DeadLetters(mongo, blobs)
+        dead_letters, deliveries = DeadLetters(mongo, blobs), Deliveries(mongo)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         dispatcher = await stack.enter_async_context(Dispatcher(publisher, catalog))
         lease = Lease(mongo, "relay", holder=f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         await stack.enter_async_context(process.beside(Relay(catalog, publisher, dispatcher, lease).run()))
-        await stack.enter_async_context(process.beside(_create_indexes(catalog, batches, blobs, dead_letters)))
+        await stack.enter_async_context(process.beside(_create_indexes(catalog, batches, blobs, dead_letters, deliveries)))
         yield Parts(
             settings=settings,
             catalog=catalog,
             batches=batches,
             blobs=blobs,
             dead_letters=dead_letters,
+            deliveries=deliveries,
             publisher=publisher,
             dispatcher=dispatcher,
             readiness=readiness(mongo, publisher),
@@ -97,6 +99,6 @@ def _reader(blobs: Blobs) -> Callable[[list[tuple[ObjectId, int]]], Awaitable[li
     return lambda files: blobs.read_small([file for file, _ in files])
 
 
-async def _create_indexes(*collections: Catalog | Batches | Blobs | DeadLetters) -> None:
+async def _create_indexes(*collections: Catalog | Batches | Blobs | DeadLetters | Deliveries) -> None:
     for collection in collections:
         await process.patiently(collection.create_indexes)

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import functools
 from importlib import metadata
-from typing import Any
 
 import msgspec
 
-from services.api import problems
+from services.api import openapi_deliveries, problems
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
+from services.api.deliveries import DeliveryPage, DeliveryResource
 from services.api.keys import READ, READS, WRITE
+from services.api.operations import IMAGE_ID as _ID
+from services.api.operations import Json
+from services.api.operations import anything as _any
+from services.api.operations import failures as _problems
+from services.api.operations import json as _json
+from services.api.operations import operation as _operation
+from services.api.operations import parameter as _parameter
+from services.api.operations import response as _response
 from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
 from services.api.submit import Submission
 from shared.status import Status
-
-Json = dict[str, Any]
 
 TITLE = "Bowerbird"
 DESCRIPTION = (
     "Give it the URL of an image. It answers at once with the address of a resource to watch, downloads in the background, checks "
     "that what came is an image, keeps the original bytes once, and serves and lists the copies. Every error is a problem+json (RFC 9457)."
 )
-_ID = "mfrggzdfmztwq2lknnwg23tpob"
 _URL = "https://example.org/cat.jpg"
 _IMAGE: Json = {
     "id": _ID, "status": "stored", "source_url": _URL, "stored_url": f"/images/{_ID}/content",
@@ -56,7 +61,7 @@ def version() -> str:
 def document() -> Json:
     """The document, as JSON values."""
     _, components = msgspec.json.schema_components(
-        [Submission, ImageResource, ImagePage, RequeueRequest, Requeued, DeadLetterResource, DeadLetterPage],
+        [Submission, ImageResource, ImagePage, RequeueRequest, Requeued, DeadLetterResource, DeadLetterPage, DeliveryResource, DeliveryPage],
         ref_template="#/components/schemas/{name}",
     )
     return {
@@ -163,6 +168,7 @@ def _paths() -> Json:
             ),
         },
         **_dead_letter_paths(),
+        **openapi_deliveries.paths(),
         "/requeue": {
             "post": _operation(
                 "requeue", "Download afresh what has a status",
@@ -229,41 +235,3 @@ def _everywhere(method: str, path: str, operation: Json) -> Json:
     scope = READ if method.upper() in READS else WRITE
     responses = dict(sorted({**refusals, **operation["responses"]}.items()))
     return {**operation, "security": [{}, {"key": [scope]}], "responses": responses}
-
-
-def _operation(name: str, summary: str, description: str, responses: Json, *, parameters: list[Json] | None = None, body: Json | None = None) -> Json:
-    operation: Json = {"operationId": name, "summary": summary, "description": description, "responses": responses}
-    if parameters:
-        operation["parameters"] = parameters
-    if body:
-        operation["requestBody"] = {"required": True, "content": body}
-    return operation
-
-
-def _parameter(name: str, where: str, description: str, schema: Json, *, required: bool = False) -> Json:
-    return {"name": name, "in": where, "required": required, "description": description, "schema": schema}
-
-
-def _response(description: str, content: Json | None = None, headers: Json | None = None) -> Json:
-    return {"description": description} | ({"content": content} if content else {}) | ({"headers": headers} if headers else {})
-
-
-def _json(schema: str, example: object) -> Json:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}}
-
-
-def _any(example: object) -> Json:
-    return {"application/json": {"schema": {"type": "object"}, "example": example}}
-
-
-def _problems(*kinds: problems.Kind) -> Json:
-    return {str(kind.status): _response(kind.title + ".", _problem(kind)) for kind in (*kinds, problems.INTERNAL_ERROR)}
-
-
-def _problem(kind: problems.Kind) -> Json:
-    example = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": kind.meaning, "instance": "/images"}
-    if kind is problems.KNOWN_IMAGE:
-        example["image"] = f"/images/{_ID}"
-    if kind is problems.REFUSED_URL:
-        example["rule"] = "url-scheme"
-    return {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.broker import Publisher
     from shared.catalog import Catalog
     from shared.dead_letters import DeadLetters
+    from shared.deliveries import Deliveries
     from shared.dispatch import Dispatcher
     from shared.image import Addition, Image
     from shared.settings import Settings
@@ -30,6 +31,7 @@ class Parts:
     batches: Batches
     blobs: Blobs
     dead_letters: DeadLetters
+    deliveries: Deliveries
     publisher: Publisher
     dispatcher: Dispatcher
     readiness: Readiness

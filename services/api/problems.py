@@ -75,6 +75,7 @@ UNKNOWN_BATCH = Kind("unknown-batch", 404, "No such batch", "No batch has this i
 UNKNOWN_DEAD_LETTER = Kind(
     "unknown-dead-letter", 404, "No such dead letter", "No dead letter has this id: it was replayed or deleted, or never there."
 )
+UNKNOWN_DELIVERY = Kind("unknown-delivery", 404, "No such delivery", "No delivery of a callback has this id; they are kept for 30 days.")
 METHOD_NOT_ALLOWED = Kind(
     "method-not-allowed",
     405,
@@ -117,6 +118,12 @@ REUSED_KEY = Kind(
     "The Idempotency-Key was used for something else",
     "A request with this Idempotency-Key came before, with another body: a key repeats one request, and another request needs another key.",
 )
+CALLBACKS_OFF = Kind(
+    "callbacks-off",
+    422,
+    "Callbacks are off",
+    "This server has no secret to sign callbacks with, so that it takes no `callback_url`: its operator sets BOWERBIRD_WEBHOOK_SECRET.",
+)
 TOO_MANY_REQUESTS = Kind(
     "too-many-requests",
     429,
@@ -137,9 +144,9 @@ UNAVAILABLE = Kind(
 KINDS = {
     kind.name: kind
     for kind in (
-        BAD_REQUEST, BAD_BODY, BAD_PARAMETER, UNAUTHORIZED, FORBIDDEN, CROSS_ORIGIN, NOT_FOUND, UNKNOWN_IMAGE, UNKNOWN_VERSION, UNKNOWN_BATCH, UNKNOWN_DEAD_LETTER,
+        BAD_REQUEST, BAD_BODY, BAD_PARAMETER, UNAUTHORIZED, FORBIDDEN, CROSS_ORIGIN, NOT_FOUND, UNKNOWN_IMAGE, UNKNOWN_VERSION, UNKNOWN_BATCH, UNKNOWN_DEAD_LETTER, UNKNOWN_DELIVERY,
         METHOD_NOT_ALLOWED, REQUEST_TIMEOUT, KNOWN_IMAGE, NOT_STORED, TOO_LARGE, TARGET_TOO_LONG, UNSUPPORTED_MEDIA_TYPE,
-        RANGE_NOT_SATISFIABLE, WRONG_HOST, REFUSED_URL, REUSED_KEY, TOO_MANY_REQUESTS, HEADERS_TOO_LARGE, INTERNAL_ERROR, UNAVAILABLE,
+        RANGE_NOT_SATISFIABLE, WRONG_HOST, REFUSED_URL, REUSED_KEY, CALLBACKS_OFF, TOO_MANY_REQUESTS, HEADERS_TOO_LARGE, INTERNAL_ERROR, UNAVAILABLE,
     )
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from services.fetcher.callbacks import PREFETCH, Callbacks
 from services.fetcher.download import Downloader
 from services.fetcher.handlers import Handlers
 from services.fetcher.recognise import Recogniser
@@ -28,10 +29,15 @@ def main() -> int:
 
 
 @asynccontextmanager
-async def fetcher(settings: Settings, *, downloader: Callable[[Settings], Downloader] = Downloader) -> AsyncIterator[None]:
+async def fetcher(
+    settings: Settings,
+    *,
+    downloader: Callable[[Settings], Downloader] = Downloader,
+    caller: Callable[[Settings], Callbacks] = Callbacks,
+) -> AsyncIterator[None]:
     """A fetcher at work, once RabbitMQ is there. It has no use for MongoDB, nor a way to it.
 
-    `downloader` makes what it downloads with: tests give theirs another DNS.
+    `downloader` and `caller` make what it downloads and calls back with: tests give theirs another DNS.
     """
     amqp_url = settings.require("amqp_url")
     async with AsyncExitStack() as stack:
@@ -43,6 +49,9 @@ async def fetcher(settings: Settings, *, downloader: Callable[[Settings], Downlo
         handlers = Handlers(downloads, recogniser, settings)
         broker = make_broker(amqp_url, grace=settings.grace)
         subscribe(broker, topology.DOWNLOAD_REQUESTED, handlers.on_download_requested, publisher, prefetch=settings.fetch_concurrency)
+        if settings.webhook_secret:  # else callbacks wait in their queue for a fetcher that can sign them
+            callbacks = await stack.enter_async_context(caller(settings))
+            subscribe(broker, topology.CALLBACK_REQUESTED, callbacks.on_callback_requested, publisher, prefetch=PREFETCH)
         await stack.enter_async_context(consuming(broker, publisher))
         log.info("fetching")
         yield

@@ -50,6 +50,7 @@ class ExactTransport(AiohttpTransport):
             request.method,
             yarl.URL(request.extensions[HREF], encoded=True),
             headers=request.headers.multi_items(),
+            data=request.content or None,
             allow_redirects=False,
             ssl=self.ssl_context,
         )

@@ -17,6 +17,7 @@ from services.local.children import Child, Supervisor
 from services.local.errors import StartError
 from services.local.mongodb import MongoDB
 from services.local.rabbitmq import RabbitMQ
+from services.local.secret import made_once
 from services.local.terminal import complain, hung_up, say
 from shared.settings import PREFIX, Settings, load
 
@@ -27,6 +28,7 @@ READY_WITHIN = 90.0
 SAME_SIGNAL = 0.5  # seconds in which a second one is the first again, from whoever else passes it on: make, a shell
 WRONG_SETTINGS = 2  # the exit code of a service whose settings are wrong
 STOPS_WITHIN = 5.0  # seconds that a service has beyond its own grace period before it is killed
+SIGNED_WITH = "webhook-secret"
 REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what listens everywhere, and where to reach it)
 
 
@@ -87,7 +89,8 @@ async def _work(settings: Settings, port: int, supervisor: Supervisor) -> None:
     say("Starting the services ...")
     amqp_url = rabbitmq.amqp_url if rabbitmq else settings.amqp_url
     mongo_url = mongodb.mongo_url if mongodb else settings.mongo_url
-    added = {"AMQP_URL": amqp_url, "MONGO_URL": mongo_url, "HOST": settings.host, "PORT": str(port)}
+    secret = None if settings.webhook_secret else made_once(data / SIGNED_WITH)
+    added = {"AMQP_URL": amqp_url, "MONGO_URL": mongo_url, "HOST": settings.host, "PORT": str(port), "WEBHOOK_SECRET": secret}
     environ = {**os.environ, **{PREFIX + name: value for name, value in added.items() if value}}
     # They stop in the opposite order: first nothing comes in, then what is under way is stored.
     grace = settings.grace + STOPS_WITHIN
@@ -167,6 +170,8 @@ def _summarise(settings: Settings, address: str, rabbitmq: RabbitMQ | None, data
     say(f"  API reference    {address}/docs")
     if rabbitmq:
         say(f"  RabbitMQ         {rabbitmq.management_url}  (log in as guest, password guest)")
+    if not settings.webhook_secret:
+        say(f"  Webhook secret   {data / SIGNED_WITH}")
     say(f"  Data and logs    {data}")
     say("Ctrl-C stops everything.")
     say("")

@@ -8,6 +8,7 @@ import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from services.storer.callbacks import Callbacks
 from services.storer.handlers import Handlers
 from services.storer.housekeeping import EVERY, Housekeeping
 from shared import process, topology
@@ -16,6 +17,7 @@ from shared.broker import Publisher
 from shared.catalog import Catalog
 from shared.consumer import consuming, make_broker, subscribe
 from shared.dead_letters import DeadLetters, read
+from shared.deliveries import Deliveries
 from shared.dispatch import Dispatcher
 from shared.leases import Lease
 from shared.mongo import Mongo
@@ -50,19 +52,21 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
         # In a thread: it takes leave of the server, and waits for a while if there is none.
         stack.push_async_callback(asyncio.to_thread, mongo.close)
         images, blobs = Catalog(mongo), Blobs(mongo)
-        dead_letters = DeadLetters(mongo, blobs)
-        for collection in (images, blobs, dead_letters):
+        dead_letters, deliveries = DeadLetters(mongo, blobs), Deliveries(mongo)
+        for collection in (images, blobs, dead_letters, deliveries):
             await process.patiently(collection.create_indexes)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()
         dispatcher = await stack.enter_async_context(Dispatcher(publisher, images))
         handlers = Handlers(images, blobs, dead_letters, dispatcher)
+        callbacks = Callbacks(deliveries, settings.public_url or "")
         broker = make_broker(amqp_url, grace=settings.grace)
         subscribe(broker, topology.IMAGE_FETCHED, handlers.on_image_fetched, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.IMAGE_UNCHANGED, handlers.on_image_unchanged, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.PAGE_SCANNED, handlers.on_page_scanned, publisher, prefetch=PAGES_PREFETCH)
         subscribe(broker, topology.DOWNLOAD_DELAYED, handlers.on_download_delayed, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DOWNLOAD_FAILED, handlers.on_download_failed, publisher, prefetch=PREFETCH)
+        subscribe(broker, topology.CALLBACK_ATTEMPTED, callbacks.on_callback_attempted, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DEAD, handlers.on_dead_letter, publisher, prefetch=DEAD_PREFETCH, read=read)
         await stack.enter_async_context(consuming(broker, publisher))
         lease = Lease(mongo, "housekeeping", holder=uuid.uuid4().hex, seconds=2 * EVERY.total_seconds())

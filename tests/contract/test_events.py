@@ -31,6 +31,11 @@ _FETCHED = events.ImageFetched(
     width=3, height=2, sha256="ab" * 32, etag='"x"', last_modified=None, body=b"\x89PNG\r\n\x1a\n",
 )  # fmt: skip
 _SCANNED = events.PageScanned(image=IMAGE, revision=1, url=URL, scanned_at=AT, images=[URL])
+_TOLD = events.CallbackRequested(image=IMAGE, revision=1, delivery="msg_1", url="https://example.com/told", payload='{"type":"image.stored"}')
+_ATTEMPTED = events.CallbackAttempted(
+    image=IMAGE, revision=1, delivery="msg_1", attempted_at=AT, took_ms=250, http_status=503, reason=Reason.HTTP_STATUS, detail="503",
+    next_attempt_at=AT,
+)  # fmt: skip
 
 EVENTS: list[events.Event] = [
     replace(_REQUESTED, etag='"x"', last_modified="Fri, 02 Jan 2026 03:04:05 GMT"),
@@ -48,14 +53,13 @@ EVENTS: list[events.Event] = [
         image=IMAGE, revision=1, url=URL, stored_at=AT, format="PNG", content_type="image/png", width=3, height=2, size=8, sha256="ab" * 32
     ),
     events.ImageFailed(image=IMAGE, revision=1, reason=Reason.DNS, detail="no such host", failed_at=AT),
-    events.CallbackRequested(image=IMAGE, revision=1, delivery="msg_1", url="https://example.com/told", payload='{"type":"image.stored"}'),
-    events.CallbackAttempted(
-        image=IMAGE, revision=1, delivery="msg_1", attempted_at=AT, took_ms=250, http_status=503, reason=Reason.HTTP_STATUS, detail="503",
-        next_attempt_at=AT,
-    ),
+    replace(_TOLD, replay=2, not_before=AT),
+    replace(_ATTEMPTED, replay=2),
 ]  # fmt: skip
 
 EARLIER: dict[str, events.Event] = {
+    "callback-attempted.v1.json": _ATTEMPTED,
+    "callback-requested.v1.json": _TOLD,
     "download-requested.v1.json": _REQUESTED,
     "image-fetched.v1.json": _FETCHED,
     "page-scanned.v1.json": _SCANNED,

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.errors import FlakyStrategyDefinition, HypothesisDeprecationWarning
 
 from services.api import openapi
+from shared.catalog import now
 from shared.dead_letters import read
+from shared.deliveries import Delivery, Kind, delivery_id
 from shared.events import Envelope
 from tests.api import Api, running_api
 
@@ -51,7 +53,7 @@ EXAMPLES = 40
 
 
 class World(NamedTuple):
-    """An api with something in it: the ids of a stored image and of a dead letter."""
+    """An api with something in it: the ids of a stored image, of a dead letter and of a delivery."""
 
     url: str
     known: dict[str, str]
@@ -67,7 +69,12 @@ def world(running_servers: Servers) -> Iterator[World]:
         envelope = Envelope(None, headers, b"hello", None, None, None)
         await api.parts.dead_letters.keep(read(envelope))
         [letter] = (await api.client.get("/dead-letters")).json()["items"]
-        return {"image": image, "letter": letter["id"]}
+        delivery = Delivery(
+            id=delivery_id(image, 1, Kind.IMAGE_STORED), subject=image, revision=1, kind=Kind.IMAGE_STORED, url="https://example.org/told",
+            payload="{}", created_at=now(),
+        )  # fmt: skip
+        await api.parts.deliveries.record([delivery])
+        return {"image": image, "letter": letter["id"], "delivery": delivery.id}
 
     name = f"test-{uuid.uuid4().hex}"
     with (

@@ -13,6 +13,7 @@ import pytest
 from services.api import openapi
 from services.api.app import routes
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
+from services.api.deliveries import DeliveryPage, DeliveryResource
 from services.api.parts import Parts
 from services.api.requeue import Requeued
 from services.api.resources import ImagePage, ImageResource
@@ -51,6 +52,10 @@ def test_every_reference_resolves() -> None:
         ("/images/{image}", "get", "200", ImageResource),
         ("/dead-letters", "get", "200", DeadLetterPage),
         ("/dead-letters/{letter}", "get", "200", DeadLetterResource),
+        ("/images/{image}/deliveries", "get", "200", DeliveryPage),
+        ("/batches/{batch}/deliveries", "get", "200", DeliveryPage),
+        ("/deliveries/{delivery}", "get", "200", DeliveryResource),
+        ("/deliveries/{delivery}/replay", "post", "202", DeliveryResource),
         ("/requeue", "post", "202", Requeued),
     ],
 )
