@@ -116,6 +116,7 @@ class Standing(NamedTuple):
 
     revision: int
     status: Status
+    url: str
     callback: str | None
 
 

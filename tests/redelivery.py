@@ -16,6 +16,7 @@ from pymongo import UpdateOne
 
 from services.fetcher.handlers import Handlers as FetcherHandlers
 from services.fetcher.recognise import Recogniser
+from services.storer.callbacks import Callbacks
 from services.storer.handlers import Handlers as StorerHandlers
 from services.storer.housekeeping import Housekeeping
 from shared import events, topology, urls
@@ -23,6 +24,7 @@ from shared.blobs import CHUNK_BYTES, Blobs
 from shared.catalog import Catalog
 from shared.consumer import consuming, make_broker, subscribe
 from shared.dead_letters import DeadLetters, read
+from shared.deliveries import Deliveries
 from shared.dispatch import Dispatcher
 from shared.errors import Reason
 from shared.image import Addition
@@ -95,7 +97,9 @@ async def storer(amqp_url: str, mongo_url: str, crash: Crash, *, prefetch: int =
         images, blobs = Catalog(mongo), Blobs(mongo)
         publisher = await stack.enter_async_context(CrashingPublisher(amqp_url, crash, delays=DELAYS))
         await publisher.wait()
-        handlers = StorerHandlers(images, blobs, DeadLetters(mongo, blobs), await stack.enter_async_context(Dispatcher(publisher, images)))
+        handlers = StorerHandlers(
+            images, blobs, DeadLetters(mongo, blobs), await stack.enter_async_context(Dispatcher(publisher, images)), Callbacks(Deliveries(mongo), "")
+        )
         broker = make_broker(amqp_url, grace=5)
         subscribe(broker, topology.IMAGE_FETCHED, handlers.on_image_fetched, publisher, prefetch=prefetch)
         subscribe(broker, topology.DOWNLOAD_DELAYED, handlers.on_download_delayed, publisher, prefetch=prefetch)

@@ -14,6 +14,7 @@ from litestar import Request, post, route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
 from services.api import keys, lines, replies, targets
+from services.api.callbacks import check_callback
 from services.api.parts import parts
 from services.api.problems import BAD_REQUEST, REUSED_KEY, UNKNOWN_BATCH, Problem
 from services.api.resources import address
@@ -78,7 +79,8 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIResponse:
     here = parts(request)
     batch_id = _id(request)
     read = await lines.read(request)
-    batch, again = await here.batches.begin(batch_id, fingerprint=read.fingerprint, total=len(read.urls), callback=None)
+    callback = check_callback(read.callback_url, here.settings) if read.callback_url is not None else None
+    batch, again = await here.batches.begin(batch_id, fingerprint=read.fingerprint, total=len(read.urls), callback=callback)
     if batch.fingerprint != read.fingerprint:
         raise Problem(REUSED_KEY, REUSED_KEY.meaning)
     items = await _record(here, batch, read.urls, again=again)

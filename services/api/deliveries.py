@@ -16,9 +16,9 @@ from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 from services.api.parts import Parts, parts
 from services.api.problems import NOT_FOUND, UNKNOWN_DELIVERY, Problem
 from shared import urls
-from shared.catalog import Position
 from shared.deliveries import DELIVERY_ID, OF_BATCHES, OF_IMAGES, Kind, Status
 from shared.errors import BrokerUnavailable
+from shared.listing import Position
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from services.api import bodies
+from services.api import bodies, parameters
 from services.api.problems import BAD_BODY, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, Problem
 from shared.errors import UrlRefused
 
@@ -45,7 +45,10 @@ class Lines(NamedTuple):
 async def read(request: Request[Any, Any, Any]) -> Lines:
     """The URLs of a request. Raises Problem: another media type, no JSON, no URL, too many."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = parameters.read(request.scope["query_string"], ("callback_url",))
     found = await _read_lines(request, _LINES[media_type]) if media_type in _LINES else await _read_json(request)
+    if "callback_url" in given:
+        found = found._replace(callback_url=given["callback_url"])
     if not found.urls:
         raise Problem(BAD_BODY, f"The body has no URL. It should look like {EXAMPLE}.")
     if len(found.urls) > MAX_URLS:

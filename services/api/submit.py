@@ -11,6 +11,7 @@ from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolv
 
 from services.api import bodies, replies, targets
 from services.api.browse import whole
+from services.api.callbacks import check_callback
 from services.api.parts import parts
 from services.api.problems import KNOWN_IMAGE, Problem
 from services.api.resources import address
@@ -31,6 +32,7 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The URL of an image, or of a page with images."""
 
     url: str
+    callback_url: str | None = None
 
 
 _EXAMPLE = '{"url": "https://host/image.jpg"}'
@@ -68,8 +70,10 @@ async def refresh(request: Request[Any, Any, Any]) -> ASGIResponse:
 
 async def _wanted(request: Request[Any, Any, Any]) -> Addition:
     submission = await bodies.read(request, Submission, example=_EXAMPLE)
-    url = targets.accepted(submission.url, parts(request).settings)
-    return Addition(urls.image_id(url.href), url)
+    settings = parts(request).settings
+    url = targets.accepted(submission.url, settings)
+    callback = check_callback(submission.callback_url, settings) if submission.callback_url is not None else None
+    return Addition(urls.image_id(url.href), url, callback=callback)
 
 
 async def _add(here: Parts, wanted: Addition) -> Image | None:

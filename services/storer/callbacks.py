@@ -8,9 +8,9 @@ import msgspec
 
 from shared.batching import Batcher
 from shared.broker import Publication
-from shared.catalog import now
 from shared.deliveries import Delivery, Kind, delivery_id
 from shared.events import ImageStored
+from shared.status import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

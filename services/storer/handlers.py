@@ -16,12 +16,13 @@ from shared.status import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from services.storer.callbacks import Callbacks
     from shared.blobs import Blobs
     from shared.catalog import Catalog
     from shared.dead_letters import DeadLetters, Died
     from shared.dispatch import Dispatcher
     from shared.events import DownloadDelayed, Event, ImageFetched, ImageUnchanged, PageScanned
-    from shared.image import Image
+    from shared.image import Image, Standing
 
 BATCH_ITEMS = 64
 BATCH_BYTES = 16 * 1024 * 1024
@@ -32,19 +33,21 @@ WRITERS = 2
 class Handlers:
     """The storer's subscribers. Each returns when MongoDB has the outcome in a majority's journals."""
 
-    def __init__(self, images: Catalog, blobs: Blobs, dead_letters: DeadLetters, dispatcher: Dispatcher) -> None:
+    def __init__(self, images: Catalog, blobs: Blobs, dead_letters: DeadLetters, dispatcher: Dispatcher, callbacks: Callbacks) -> None:
         self._images = images
         self._pages = Pages(images, dispatcher)
         self._blobs = blobs
         self._dead_letters = dead_letters
-        self._fetched: Batcher[ImageFetched, bool] = Batcher(
+        self._callbacks = callbacks
+        self._fetched: Batcher[ImageFetched, Standing | None] = Batcher(
             self._store, max_items=BATCH_ITEMS, max_size=BATCH_BYTES, size=lambda event: len(event.body), writers=WRITERS
         )
-        self._unfetched: Batcher[DownloadDelayed | DownloadFailed, bool] = Batcher(self._note, max_items=4 * BATCH_ITEMS)
+        self._unfetched: Batcher[DownloadDelayed | DownloadFailed, Standing | None] = Batcher(self._note, max_items=4 * BATCH_ITEMS)
 
     async def on_image_fetched(self, event: ImageFetched) -> list[Publication]:
         """Bytes to GridFS, facts to the image's document."""
-        return [Publication(_image_stored(event))] if await self._fetched.add(event) else []
+        standing = await self._fetched.add(event)
+        return await self._tell(_image_stored(event), standing) if standing else []
 
     async def on_image_unchanged(self, event: ImageUnchanged) -> list[Publication]:
         """The copy that is held is confirmed; a page's images are asked for again, since they may have changed though the page hasn't."""
@@ -54,12 +57,15 @@ class Handlers:
             return []
         if image.status == Status.EXPANDED:
             await self._pages.refresh(image.id, before=event.checked_at)
-        return [Publication(_still_stored(image, event))] if image.status == Status.STORED else []
+        return await self._tell(_still_stored(image, event), image) if image.status == Status.STORED else []
 
     async def on_page_scanned(self, event: PageScanned) -> list[Publication]:
         """Every image on the page is an image of its own."""
         failed = await self._pages.expand(event)
-        return [Publication(_image_failed(failed))] if failed else []
+        if failed is None:
+            return []
+        [standing] = await self._hold([failed], Status.FAILED)
+        return await self._tell(_image_failed(failed), standing) if standing else []
 
     async def on_download_delayed(self, event: DownloadDelayed) -> list[Publication]:
         """One attempt more in the image's history."""
@@ -68,30 +74,35 @@ class Handlers:
 
     async def on_download_failed(self, event: DownloadFailed) -> list[Publication]:
         """The last attempt, and why."""
-        if not await self._unfetched.add(event):
-            return []
-        return [Publication(_image_failed(event))]
+        standing = await self._unfetched.add(event)
+        return await self._tell(_image_failed(event), standing) if standing else []
 
     async def on_dead_letter(self, died: Died) -> list[Publication]:
         """Where people can see it."""
         await self._dead_letters.keep(died)
         return []
 
-    async def _store(self, events: list[ImageFetched]) -> Sequence[bool]:
+    async def _store(self, events: list[ImageFetched]) -> Sequence[Standing | None]:
         # Bytes first: a document that says `stored` must never point at nothing.
         files = await self._blobs.store([Blob(event.sha256, event.body, event.content_type) for event in events])
         await self._images.store(list(zip(events, files, strict=True)))
         return await self._hold(events, Status.STORED)
 
-    async def _note(self, events: list[DownloadDelayed | DownloadFailed]) -> Sequence[bool]:
+    async def _note(self, events: list[DownloadDelayed | DownloadFailed]) -> Sequence[Standing | None]:
         await self._images.settle([update for event in events for update in outcomes.unfetched(event)])
         # A delay isn't announced by the storer.
-        return await self._hold(events, Status.FAILED) if any(isinstance(event, DownloadFailed) for event in events) else [False] * len(events)
+        return await self._hold(events, Status.FAILED) if any(isinstance(event, DownloadFailed) for event in events) else [None] * len(events)
 
-    async def _hold(self, events: Sequence[Event], status: Status) -> list[bool]:
-        """Whether each event is what its image's document says now: one of a former revision, or a failure after a success, isn't announced."""
+    async def _hold(self, events: Sequence[Event], status: Status) -> list[Standing | None]:
+        """How each image stands, if the event is what its document says now: one of a former revision, or a failure after a success, isn't announced."""
         standing = await self._images.standing({event.image for event in events})
-        return [(found := standing.get(event.image)) is not None and found[:2] == (event.revision, status) for event in events]
+        found = [standing.get(event.image) for event in events]
+        return [one if one and one[:2] == (event.revision, status) else None for one, event in zip(found, events, strict=True)]
+
+    async def _tell(self, event: ImageStored | ImageFailed, image: Standing | Image) -> list[Publication]:
+        """Whoever listens, and the one who asked to be told."""
+        told = await self._callbacks.for_image(event, image.callback, image.url) if image.callback else []
+        return [Publication(event), *told]
 
 
 def _image_stored(event: ImageFetched) -> ImageStored:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.errors import FlakyStrategyDefinition, HypothesisDeprecationWarning
 
 from services.api import openapi
-from shared.catalog import now
 from shared.dead_letters import read
 from shared.deliveries import Delivery, Kind, delivery_id
 from shared.events import Envelope
+from shared.status import now
 from tests.api import Api, running_api
 
 if TYPE_CHECKING:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import aio_pika
 import pytest
 
+from services.storer.callbacks import Callbacks
 from services.storer.handlers import Handlers
 from shared import events, topology
 from shared.broker import Publisher
 from shared.dead_letters import DeadLetters
+from shared.deliveries import Deliveries
 from shared.dispatch import Dispatcher
 from tests.crashing import AFTER, BEFORE, FIRST, LAST, Crash
 from tests.origin import Origin, body, image, status
@@ -262,7 +264,7 @@ async def test_in_whatever_order_and_however_often_the_outcomes_come_the_documen
     mongo: Mongo, blobs: Blobs, catalog: Catalog, outcomes: tuple[Callable[[str], events.Event], ...], status: str, history: list[int]
 ) -> None:
     # Its dispatcher has nothing to do: none of these is a page.
-    handlers = Handlers(catalog, blobs, DeadLetters(mongo, blobs), Dispatcher(Publisher("amqp://nowhere"), catalog))
+    handlers = Handlers(catalog, blobs, DeadLetters(mongo, blobs), Dispatcher(Publisher("amqp://nowhere"), catalog), Callbacks(Deliveries(mongo), ""))
     permutations = list(itertools.permutations(outcomes))
     # Each once; each twice; and an outcome of a former revision among them.
     repeated = [once + again for once, again in itertools.product(permutations, repeat=2)]
