@@ -9,9 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from services.storer.callbacks import Callbacks
+from services.storer.completion import Completion
 from services.storer.handlers import Handlers
 from services.storer.housekeeping import EVERY, Housekeeping
 from shared import process, topology
+from shared.batches import Batches
 from shared.blobs import Blobs
 from shared.broker import Publisher
 from shared.catalog import Catalog
@@ -51,9 +53,9 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
         mongo = Mongo(mongo_url, timeout=STORE_SECONDS)
         # In a thread: it takes leave of the server, and waits for a while if there is none.
         stack.push_async_callback(asyncio.to_thread, mongo.close)
-        images, blobs = Catalog(mongo), Blobs(mongo)
+        images, batches, blobs = Catalog(mongo), Batches(mongo), Blobs(mongo)
         dead_letters, deliveries = DeadLetters(mongo, blobs), Deliveries(mongo)
-        for collection in (images, blobs, dead_letters, deliveries):
+        for collection in (images, batches, blobs, dead_letters, deliveries):
             await process.patiently(collection.create_indexes)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()
@@ -69,7 +71,10 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
         subscribe(broker, topology.CALLBACK_ATTEMPTED, callbacks.on_callback_attempted, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DEAD, handlers.on_dead_letter, publisher, prefetch=DEAD_PREFETCH, read=read)
         await stack.enter_async_context(consuming(broker, publisher))
-        lease = Lease(mongo, "housekeeping", holder=uuid.uuid4().hex, seconds=2 * EVERY.total_seconds())
+        own = uuid.uuid4().hex
+        completion = Completion(batches, images, callbacks, publisher)
+        await stack.enter_async_context(process.beside(completion.run(Lease(mongo, "batches", holder=own))))
+        lease = Lease(mongo, "housekeeping", holder=own, seconds=2 * EVERY.total_seconds())
         await stack.enter_async_context(process.beside(Housekeeping(mongo, dead_letters).run(lease)))
         log.info("storing")
         yield
