@@ -191,6 +191,9 @@ class Settings:
         "requests a second that a key, or without one an address, may send to one api process; 0 for no limit; if unset, 100 beyond loopback",
     )
     rate_burst: int | None = _setting(_whole(1, 10**6), None, "requests that it may send at once; if unset, ten seconds' worth")
+    compat: bool = _setting(
+        _yes_or_no, default=False, meaning="answer the clients of the two older downloaders too, under /api/images and /compat/images"
+    )
     trusted_proxies: tuple[Network, ...] = _setting(
         _networks, (), "networks, in CIDR notation, of the proxies whose X-Forwarded-For says who a client is"
     )
