@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import asynccontextmanager, closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aio_pika
@@ -14,13 +14,15 @@ import msgspec
 from services.api import listening
 from services.api.app import build_app
 from services.api.main import opened
-from shared import urls
+from services.storer.pages import Pages
+from shared import outcomes, urls
 from shared.blobs import Blob
-from shared.events import DownloadRequested, ImageFetched
+from shared.errors import Reason
+from shared.events import DownloadDelayed, DownloadFailed, DownloadRequested, ImageFetched, ImageUnchanged, PageScanned
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from services.api.parts import Parts
 
@@ -41,14 +43,53 @@ class Api(NamedTuple):
         """Does what fetcher and storer do: the image of a URL has these bytes. The address of the image."""
         answer = await self.client.post("/images", json={"url": url})
         image = answer.json()
-        fetched = ImageFetched(
-            image=image["id"], revision=(await self.revision(image["id"])), url=url, final_url=url, fetched_at=datetime.now(UTC), took_ms=7, format="jpeg",
-            content_type="image/jpeg", width=3, height=2, sha256=hashlib.sha256(body).hexdigest(), body=body,
-        )  # fmt: skip
-        await self.parts.blobs.create_indexes()
-        [file] = await self.parts.blobs.store([Blob(fetched.sha256, body, fetched.content_type)])
-        await self.parts.catalog.store([(fetched, file)])
+        await self.fetched(image["id"], body)
         return str(image["links"]["self"])
+
+    async def expand(self, url: str, images: Sequence[str]) -> str:
+        """As `store`, of a page that has these images. The address of the page."""
+        page = (await self.client.post("/images", json={"url": url})).json()
+        await self.scanned(page["id"], images)
+        return str(page["links"]["self"])
+
+    # What fetcher and storer make of a download of an image, by its id; of its present revision, unless `more` has another one.
+
+    async def fetched(self, image: str, body: bytes, **more: Any) -> None:
+        """It gave these bytes."""
+        facts = await self._facts(image) | {
+            "url": "https://example.org/", "final_url": "https://example.org/", "fetched_at": datetime.now(UTC), "format": "jpeg",
+            "content_type": "image/jpeg", "width": 3, "height": 2, "sha256": hashlib.sha256(body).hexdigest(), "body": body,
+        }  # fmt: skip
+        event = ImageFetched(**(facts | more))
+        await self.parts.blobs.create_indexes()
+        [file] = await self.parts.blobs.store([Blob(event.sha256, body, event.content_type)])
+        await self.parts.catalog.store([(event, file)])
+
+    async def unchanged(self, image: str, **more: Any) -> None:
+        """The origin has nothing newer than the copy that is held."""
+        event = ImageUnchanged(**(await self._facts(image) | {"checked_at": datetime.now(UTC)} | more))
+        await self.parts.catalog.settle(outcomes.unchanged(event))
+
+    async def delayed(self, image: str, **more: Any) -> None:
+        """It failed, and will be tried again."""
+        at = datetime.now(UTC)
+        facts = {"reason": Reason.TIMEOUT, "detail": "Too slow.", "failed_at": at, "next_attempt_at": at + timedelta(seconds=5)}
+        await self.parts.catalog.settle(outcomes.unfetched(DownloadDelayed(**(await self._facts(image) | facts | more))))
+
+    async def failed(self, image: str, **more: Any) -> None:
+        """It failed for good."""
+        facts = {"reason": Reason.HTTP_STATUS, "detail": "404 Not Found", "failed_at": datetime.now(UTC)}
+        await self.parts.catalog.settle(outcomes.unfetched(DownloadFailed(**(await self._facts(image) | facts | more))))
+
+    async def scanned(self, image: str, images: Sequence[str], **more: Any) -> DownloadFailed | None:
+        """It gave a page with these images."""
+        facts = {"url": "https://example.org/", "scanned_at": datetime.now(UTC), "images": list(images)}
+        pages = Pages(self.parts.catalog, self.parts.dispatcher)
+        return await pages.expand(PageScanned(**(await self._facts(image) | facts | more)))
+
+    async def _facts(self, image: str) -> dict[str, Any]:
+        found = await self.parts.catalog.get(image)
+        return {"image": image, "revision": found.revision if found else 0, "took_ms": 7}
 
 
 @asynccontextmanager

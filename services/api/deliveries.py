@@ -14,8 +14,8 @@ from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolv
 from services.api import browse, cursors, parameters, replies
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 from services.api.parts import Parts, parts
-from services.api.problems import NOT_FOUND, UNKNOWN_DELIVERY, Problem
-from shared import urls
+from services.api.problems import UNKNOWN_BATCH, UNKNOWN_DELIVERY, Problem
+from shared.batches import BATCH_ID
 from shared.deliveries import DELIVERY_ID, OF_BATCHES, OF_IMAGES, Kind, Status
 from shared.errors import BrokerUnavailable
 from shared.listing import Position
@@ -86,8 +86,8 @@ async def of_image(request: Request[Any, Any, Any]) -> ASGIResponse:
 async def of_batch(request: Request[Any, Any, Any]) -> ASGIResponse:
     """The callbacks about a batch, newest first."""
     batch = request.path_params["batch"]
-    if not urls.IMAGE_ID.fullmatch(batch):
-        raise Problem(NOT_FOUND, "No batch has this id.")
+    if not BATCH_ID.fullmatch(batch):
+        raise Problem(UNKNOWN_BATCH, UNKNOWN_BATCH.meaning)
     return await _page(parts(request), request, f"/batches/{batch}", batch, OF_BATCHES)
 
 

@@ -100,15 +100,22 @@ def _limits(schema: operations.Json) -> str:
         return " | ".join(schema["enum"])
     bounds = f", {schema['minimum']} to {schema['maximum']}" if "minimum" in schema else ""
     default = f", default {schema['default']}" if "default" in schema else ""
-    return f"{schema['type']}{bounds}{default}"
+    return f"{schema.get('format', schema['type'])}{bounds}{default}"
 
 
 def _examples(content: operations.Json) -> str:
-    return "".join(f"<p><code>{escape(name)}</code></p>" + (_code(body["example"]) if "example" in body else "") for name, body in content.items())
+    return "".join(f"<p><code>{escape(name)}</code></p>" + "".join(_code(example) for example in _given(body)) for name, body in content.items())
+
+
+def _given(body: operations.Json) -> list[object]:
+    """The examples of a body: one, or several by name."""
+    several = [example["value"] for example in body.get("examples", {}).values()]
+    return [body["example"], *several] if "example" in body else several
 
 
 def _code(value: object) -> str:
-    return f"<pre>{escape(json.dumps(value, indent=2, ensure_ascii=False))}</pre>"
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    return f"<pre>{escape(text)}</pre>"
 
 
 def _prose(text: str) -> str:

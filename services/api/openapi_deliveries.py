@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
-from services.api.operations import IMAGE_ID, Json, failures, json, operation, parameter, response
+from services.api.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, Json, failures, header, json, operation, paging, parameter, response
 
 _MESSAGE = f"msg_{IMAGE_ID}"
 _DELIVERY: Json = {
@@ -26,22 +25,22 @@ _DELIVERY: Json = {
 def paths() -> Json:
     """The paths."""
     delivery_id = parameter("delivery", "path", "A delivery's id.", {"type": "string", "pattern": "^msg_[a-z2-7]{26}$"}, required=True)
-    paging = [
-        parameter("limit", "query", "How many a page has.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
-        parameter("cursor", "query", "Where the page begins: opaque, from `next`.", {"type": "string"}),
-    ]
-    link = {"Link": {"description": 'The next page, as rel="next".', "schema": {"type": "string"}}}
-    page = response("A page of deliveries.", json("DeliveryPage", {"items": [_DELIVERY], "next": None}), link)
+    page = response(
+        "A page of deliveries.", json("DeliveryPage", {"items": [_DELIVERY], "next": None}), header("Link", 'The next page, as rel="next".')
+    )
     unknown = failures(problems.UNKNOWN_DELIVERY, problems.UNAVAILABLE)
     return {
         f"/{about}/{{{name}}}/deliveries": {
             "get": operation(
                 f"deliveries_of_{name}", f"The callbacks about {one}, newest first", "In pages, as images are. They are kept for 30 days.",
                 {"200": page, **failures(problems.BAD_PARAMETER, kind, problems.UNAVAILABLE)},
-                parameters=[parameter(name, "path", f"The id of {one}.", {"type": "string", "pattern": "^[a-z2-7]{26}$"}, required=True), *paging],
+                parameters=[parameter(name, "path", f"The id of {one}.", schema, required=True), *paging("deliveries")],
             ),
         }
-        for about, name, one, kind in (("images", "image", "an image", problems.UNKNOWN_IMAGE), ("batches", "batch", "a batch", problems.NOT_FOUND))
+        for about, name, one, schema, kind in (
+            ("images", "image", "an image", ID_SCHEMA, problems.UNKNOWN_IMAGE),
+            ("batches", "batch", "a batch", BATCH_SCHEMA, problems.UNKNOWN_BATCH),
+        )
     } | {
         "/deliveries/{delivery}": {
             "get": operation(
@@ -56,7 +55,7 @@ def paths() -> Json:
                 {
                     "202": response(
                         "It is on its way.", json("DeliveryResource", {**_DELIVERY, "status": "pending", "delivered_at": None}),
-                        {"Location": {"description": "The delivery's address.", "schema": {"type": "string"}}},
+                        header("Location", "The delivery's address."),
                     ),
                     **unknown,
                 },

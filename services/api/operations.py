@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from services.api import problems
+from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 
 Json = dict[str, Any]
 
 IMAGE_ID = "mfrggzdfmztwq2lknnwg23tpob"
 """The one in all examples."""
+URL = "https://example.org/cat.jpg"
+ID_SCHEMA: Json = {"type": "string", "pattern": "^[a-z2-7]{26}$"}
+BATCH_SCHEMA: Json = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 
 
 def operation(name: str, summary: str, description: str, responses: Json, *, parameters: list[Json] | None = None, body: Json | None = None) -> Json:
@@ -27,9 +31,24 @@ def parameter(name: str, where: str, description: str, schema: Json, *, required
     return {"name": name, "in": where, "required": required, "description": description, "schema": schema}
 
 
+def paging(what: str) -> list[Json]:
+    """The parameters of every list."""
+    return [
+        parameter(
+            "limit", "query", f"How many {what} a page has.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+        ),
+        parameter("cursor", "query", "Where the page begins: opaque, from `next`.", {"type": "string"}),
+    ]
+
+
 def response(description: str, content: Json | None = None, headers: Json | None = None) -> Json:
     """A response object."""
     return {"description": description} | ({"content": content} if content else {}) | ({"headers": headers} if headers else {})
+
+
+def header(name: str, description: str) -> Json:
+    """A response's headers, if it is one."""
+    return {name: {"description": description, "schema": {"type": "string"}}}
 
 
 def json(schema: str, example: object) -> Json:
@@ -44,7 +63,22 @@ def anything(example: object) -> Json:
 
 def failures(*kinds: problems.Kind) -> Json:
     """Responses for kinds of problems, by status, and for a fault of ours."""
-    return {str(kind.status): response(kind.title + ".", _failure(kind)) for kind in (*kinds, problems.INTERNAL_ERROR)}
+    responses: Json = {}
+    for kind in (*kinds, problems.INTERNAL_ERROR):
+        responses = together(responses, {str(kind.status): response(kind.title + ".", _failure(kind))})
+    return responses
+
+
+def together(some: Json, others: Json) -> Json:
+    """Responses of two sets; where both have problems with the same status, it stands for any of them."""
+    merged = {**some, **others}
+    for status in some.keys() & others.keys():
+        first, second = ((one[status].get("content") or {}).get(problems.MEDIA_TYPE) for one in (some, others))
+        if first and second:
+            examples = {**first["examples"], **second["examples"]}
+            descriptions = dict.fromkeys((*some[status]["description"].split(" Or: "), *others[status]["description"].split(" Or: ")))
+            merged[status] = response(" Or: ".join(descriptions), {problems.MEDIA_TYPE: {**first, "examples": examples}})
+    return dict(sorted(merged.items()))
 
 
 def _failure(kind: problems.Kind) -> Json:
@@ -53,4 +87,4 @@ def _failure(kind: problems.Kind) -> Json:
         example["image"] = f"/images/{IMAGE_ID}"
     if kind is problems.REFUSED_URL:
         example["rule"] = "url-scheme"
-    return {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+    return {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {kind.name: {"value": example}}}}
