@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from services.fetcher.callbacks import Callbacks as Caller
+from services.fetcher.main import fetcher
 from shared.catalog import now
 from shared.deliveries import Kind, delivery_id
 from tests.callbacks import DELAYS, IMAGE, OLD_SECRET, PICTURE, SECRET, World, failed, running, settings_for, stored
