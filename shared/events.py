@@ -27,6 +27,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 FileId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{24}$")]
 """A GridFS file's ObjectId, in hexadecimal."""
 
+DeliveryId = Annotated[str, msgspec.Meta(pattern=r"^msg_[A-Za-z0-9]{1,64}\Z")]
+"""It becomes a header's value, and a part of what is signed, in which a full stop would end it."""
+
 PART_BYTES = 1024 * 1024
 """The most that a message carries of an image, and the size of a GridFS chunk (docs/decisions/0004-chunks.md)."""
 
@@ -207,7 +210,7 @@ class CallbackRequested(Event, frozen=True, kw_only=True):
 
     NAME: ClassVar[str] = "callback-requested"
 
-    delivery: str
+    delivery: DeliveryId
     url: str
     payload: str
     snoozes: Count = 0
@@ -225,7 +228,7 @@ class CallbackAttempted(Event, frozen=True, kw_only=True):
 
     NAME: ClassVar[str] = "callback-attempted"
 
-    delivery: str
+    delivery: DeliveryId
     attempted_at: datetime
     took_ms: Count
     http_status: Count | None = None
