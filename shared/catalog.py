@@ -214,7 +214,7 @@ class Catalog:
 def stored(event: ImageFetched, file: ObjectId) -> list[UpdateOne]:
     """The image has its bytes. Wins over every other outcome of the same revision, whichever arrives first."""
     fields = {
-        "status": Status.STORED, "attempt": event.attempt, "file": file, "sha256": event.sha256, "size": len(event.body),
+        "status": Status.STORED, "attempt": event.attempt, "file": file, "sha256": event.sha256, "size": event.length,
         "format": event.format, "content_type": event.content_type, "width": event.width, "height": event.height,
         "final_url": event.final_url, "etag": event.etag, "last_modified": event.last_modified,
         "fetched_at": event.fetched_at, "took_ms": event.took_ms, "completed_at": now(),

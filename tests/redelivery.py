@@ -94,6 +94,7 @@ async def storer(amqp_url: str, mongo_url: str, crash: Crash, *, prefetch: int =
         await publisher.wait()
         handlers = StorerHandlers(Catalog(mongo), blobs, DeadLetters(mongo, blobs))
         broker = make_broker(amqp_url, grace=5)
+        subscribe(broker, topology.IMAGE_PART, handlers.on_image_part, publisher, prefetch=prefetch)
         subscribe(broker, topology.IMAGE_FETCHED, handlers.on_image_fetched, publisher, prefetch=prefetch)
         subscribe(broker, topology.DOWNLOAD_DELAYED, handlers.on_download_delayed, publisher, prefetch=prefetch)
         subscribe(broker, topology.DOWNLOAD_FAILED, handlers.on_download_failed, publisher, prefetch=prefetch)

@@ -6,16 +6,18 @@ import asyncio
 import logging
 import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from services.storer.handlers import Handlers
-from services.storer.housekeeping import EVERY, Housekeeping
+from services.storer.housekeeping import Housekeeping
 from shared import process, topology
 from shared.blobs import Blobs
 from shared.broker import Publisher
 from shared.catalog import Catalog
 from shared.consumer import consuming, make_broker, subscribe
 from shared.dead_letters import DeadLetters, read
+from shared.events import PART_BYTES
 from shared.leases import Lease
 from shared.mongo import Mongo
 
@@ -29,6 +31,9 @@ log = logging.getLogger("bowerbird.storer")
 STORE_SECONDS = 30.0
 PREFETCH = 128
 """Twice what one batch takes, so that the next is there when it is written."""
+
+PARTS_PREFETCH = 16
+"""As many as are being written at once: a storer's memory is bounded by it, and what it doesn't take is another's."""
 
 DEAD_PREFETCH = 8
 
@@ -52,14 +57,16 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
             await process.patiently(collection.create_indexes)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()
-        handlers = Handlers(images, blobs, dead_letters)
+        handlers = Handlers(images, blobs, dead_letters, most_parts=-(-settings.max_image_bytes // PART_BYTES))
         broker = make_broker(amqp_url, grace=settings.grace)
+        subscribe(broker, topology.IMAGE_PART, handlers.on_image_part, publisher, prefetch=PARTS_PREFETCH)
         subscribe(broker, topology.IMAGE_FETCHED, handlers.on_image_fetched, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DOWNLOAD_DELAYED, handlers.on_download_delayed, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DOWNLOAD_FAILED, handlers.on_download_failed, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DEAD, handlers.on_dead_letter, publisher, prefetch=DEAD_PREFETCH, read=read)
         await stack.enter_async_context(consuming(broker, publisher))
-        lease = Lease(mongo, "housekeeping", holder=uuid.uuid4().hex, seconds=2 * EVERY.total_seconds())
-        await stack.enter_async_context(process.beside(Housekeeping(mongo, dead_letters).run(lease)))
+        housekeeping = Housekeeping(mongo, dead_letters, unreferenced_for=timedelta(seconds=settings.keep_unreferenced))
+        lease = Lease(mongo, "housekeeping", holder=uuid.uuid4().hex, seconds=2 * housekeeping.every.total_seconds())
+        await stack.enter_async_context(process.beside(housekeeping.run(lease)))
         log.info("storing")
         yield
