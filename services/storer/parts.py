@@ -33,7 +33,7 @@ WRITERS = 2
 LOOK_EVERY = 0.05
 LOOK_FOR = 1.0
 """Seconds that image-fetched waits in a storer's hand: other storers need no longer than that for parts that they have."""
-LOOK_FOR_AT_LAST = 10.0
+LOOK_FOR_AT_LAST = 5.0
 """The same the last time, and when it was replayed from the dead letters, perhaps right after a part of it."""
 MOST_LOOKING = 32
 """So many wait in a storer's hand at once: they must leave room there for the images that wait for nothing."""
