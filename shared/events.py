@@ -82,7 +82,7 @@ class ImagePart(Event, frozen=True, kw_only=True):
 
     file: FileId
     number: Count
-    body: bytes
+    body: Annotated[bytes, msgspec.Meta(min_length=1, max_length=PART_BYTES)]
 
     @property
     def message_id(self) -> str:
@@ -94,6 +94,7 @@ class ImageFetched(Event, frozen=True, kw_only=True):
     """A fetcher has the image. `took_ms` is in milliseconds, `width` and `height` in pixels; `final_url` is where redirects led.
 
     Either `body` is the image, or it is empty and the image went ahead as `parts` parts, `size` bytes in all, of the file `file`.
+    `waits` counts how often the storer has put it off because not all of them were there yet.
     """
 
     NAME: ClassVar[str] = "image-fetched"
@@ -112,6 +113,7 @@ class ImageFetched(Event, frozen=True, kw_only=True):
     file: FileId | None = None
     parts: Count = 0
     size: Count = 0
+    waits: Count = 0
     body: bytes
 
     @property

@@ -74,6 +74,15 @@ def duration(value: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
+def _duration_from(least: str, most: str) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        if not duration(least) <= (seconds := duration(value)) <= duration(most):
+            raise ValueError(f"a duration from {least} to {most}")
+        return seconds
+
+    return parse
+
+
 def _durations(value: str) -> tuple[float, ...]:
     delays = tuple(duration(part) for part in value.split(",")) if value else ()
     if any(d <= 0 for d in delays) or list(delays) != sorted(set(delays)):
@@ -203,6 +212,9 @@ class Settings:
         "secrets with which callbacks are signed, whsec_… each, separated by commas: two while one replaces the other; "
         "`bowerbird up` makes one if unset, else callbacks are off",
         secret=True,
+    )
+    keep_unreferenced: float = _setting(
+        _duration_from("1m", "3650d"), 3600.0, "how long bytes that nothing refers to any more are kept, `1m` or more"
     )
     grace: float = _setting(duration, 20.0, "how long a service that is stopped finishes what it has begun")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error")

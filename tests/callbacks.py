@@ -14,11 +14,11 @@ from services.storer.callbacks import Callbacks
 from services.storer.main import storer
 from shared import events, urls
 from shared.broker import Publisher
-from shared.catalog import now
 from shared.deliveries import Deliveries
 from shared.errors import Reason
 from shared.mongo import Mongo
 from shared.settings import Ports, Settings, load
+from shared.status import now
 from tests.api import running_api
 from tests.polling import until
 

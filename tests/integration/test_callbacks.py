@@ -13,8 +13,8 @@ from aiohttp import web
 
 from services.fetcher.callbacks import Callbacks as Caller
 from services.fetcher.main import fetcher
-from shared.catalog import now
 from shared.deliveries import Kind, delivery_id
+from shared.status import Status, now
 from tests.callbacks import DELAYS, IMAGE, OLD_SECRET, PICTURE, SECRET, World, failed, running, settings_for, stored
 from tests.origin import Origin, body, image
 from tests.polling import until
@@ -84,11 +84,11 @@ async def test_a_failed_image_is_told_of_with_its_reason(world: World, receiver:
 async def test_a_batch_that_is_done_is_told_of_once(world: World, receiver: Receiver) -> None:
     batch = "b" * 26
     for _ in range(3):
-        await world.publish(await world.callbacks.for_batch(batch, {"stored": 2, "failed": 1}, 3, receiver.url, now()))
+        await world.publish(await world.callbacks.for_batch(batch, {Status.STORED: 2, Status.FAILED: 1}, 3, receiver.url, now()))
         await world.settled(delivery_id(batch, 1, Kind.BATCH_COMPLETED), "delivered")
     [call] = receiver.came
     data = call.message["data"]
-    assert (data["id"], data["total"], data["counts"]) == (batch, 3, {"stored": 2, "failed": 1})
+    assert (data["id"], data["total"], data["counts"]) == (batch, 3, {Status.STORED: 2, Status.FAILED: 1})
     [listed] = (await world.api.client.get(f"/batches/{batch}/deliveries")).json()["items"]
     assert (listed["type"], listed["links"]["about"]) == ("batch.completed", f"https://pictures.example/batches/{batch}")
 

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from services.storer.callbacks import Callbacks
 from shared import events
-from shared.catalog import now
 from shared.deliveries import Deliveries, Kind, delivery_id
 from shared.errors import Reason
 from shared.mongo import Mongo
+from shared.status import now
 from tests.api import running_api
 from tests.callbacks import IMAGE, World, running, settings_for, stored
 from tests.receiver import Receiver

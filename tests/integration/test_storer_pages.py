@@ -12,15 +12,14 @@ import pytest
 
 from services.storer.callbacks import Callbacks
 from services.storer.completion import Completion
-from services.storer.handlers import Handlers
 from shared import events, urls
 from shared.batches import Batches, Fates
-from shared.dead_letters import DeadLetters
 from shared.deliveries import Deliveries
 from shared.errors import Reason
 from shared.image import Addition
 from shared.listing import Filters
 from shared.status import Status, now
+from tests.redelivery import storer_handlers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +62,7 @@ class Storer:
         self.dispatcher = Remembering()
         self.callbacks = Callbacks(Deliveries(mongo), "https://bowerbird.example")
         dispatcher: Any = self.dispatcher
-        self.handlers = Handlers(catalog, blobs, DeadLetters(mongo, blobs), dispatcher, self.callbacks)
+        self.handlers = storer_handlers(mongo, catalog, blobs, dispatcher)
 
     async def add(self, url: str, **more: Any) -> str:
         await self.catalog.add([Addition(id_of(url), urls.parse(url), **more)])
