@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.fetcher import headers
+from services.fetcher.body import Body
 from services.fetcher.formats import CONTENT_TYPES, Recognised, looks_like_html, sniff
+from services.fetcher.frames import Most
 from services.fetcher.opening import open_with_pillow
 from services.fetcher.recognise import Recogniser, recognise
 from services.fetcher.sandbox import Sandbox
@@ -29,15 +31,21 @@ from tests.origin import image
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MOST = 1_000_000
+MOST = Most(pixels=1_000_000, frames=100)
 SIZE = (64, 48)
 IMAGES = {name: image(name, SIZE) for name in CONTENT_TYPES}
 GLANCED = ("JPEG", "PNG", "GIF", "WEBP")
 
 
-def reason(body: bytes, max_pixels: int = MOST) -> Reason:
+def held(content: bytes) -> Body:
+    body = Body()
+    body.add(content)
+    return body
+
+
+def reason(body: bytes, most: Most = MOST) -> Reason:
     with pytest.raises(PermanentError) as caught:
-        recognise(body, max_pixels=max_pixels)
+        recognise(body, most)
     return caught.value.reason
 
 
@@ -52,7 +60,7 @@ def png(*chunks: bytes, size: tuple[int, int] = (1, 1)) -> bytes:
 
 @pytest.mark.parametrize("name", CONTENT_TYPES)
 def test_every_kept_format_is_recognised(name: str) -> None:
-    assert recognise(IMAGES[name], max_pixels=MOST) == Recognised(name, CONTENT_TYPES[name], *SIZE)
+    assert recognise(IMAGES[name], MOST) == Recognised(name, CONTENT_TYPES[name], *SIZE)
 
 
 @pytest.mark.parametrize("name", GLANCED)
@@ -70,14 +78,14 @@ def test_the_header_and_pillow_agree_on_the_size(name: str, width: int, height: 
     }
     options = choices.get(name, {})
     Image.new("RGB", (width, height)).save(file, name, **options)
-    assert headers.size_of(name, file.getvalue()) == (width, height) == open_with_pillow(name, file.getvalue(), max_pixels=MOST)
+    assert headers.size_of(name, file.getvalue()) == (width, height) == open_with_pillow(name, file.getvalue(), MOST)
 
 
 def test_an_orientation_in_exif_does_not_turn_the_size() -> None:
     file, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", SIZE).save(file, "JPEG", exif=exif)
-    assert recognise(file.getvalue(), max_pixels=MOST) == Recognised("JPEG", "image/jpeg", *SIZE)
+    assert recognise(file.getvalue(), MOST) == Recognised("JPEG", "image/jpeg", *SIZE)
 
 
 def test_animations_are_images() -> None:
@@ -85,7 +93,7 @@ def test_animations_are_images() -> None:
         file = io.BytesIO()
         frames = [Image.new("RGB", SIZE, colour) for colour in ("red", "green", "blue")]
         frames[0].save(file, name, save_all=True, append_images=frames[1:])
-        assert recognise(file.getvalue(), max_pixels=MOST).format == name
+        assert recognise(file.getvalue(), MOST).format == name
 
 
 @pytest.mark.parametrize("name", CONTENT_TYPES)
@@ -107,25 +115,25 @@ def test_33_an_image_that_is_cut_off_is_refused(name: str, part: float) -> None:
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "ICO"])
 @pytest.mark.parametrize("rest", [b"\0" * 100, b"<!-- served by -->\n", os.urandom(70_000)])
 def test_what_follows_the_end_of_an_image_does_no_harm(name: str, rest: bytes) -> None:
-    assert recognise(IMAGES[name] + rest, max_pixels=MOST).format == name
+    assert recognise(IMAGES[name] + rest, MOST).format == name
 
 
 def test_a_jpeg_without_its_end_mark_but_with_all_of_its_picture_is_kept() -> None:
-    assert recognise(IMAGES["JPEG"][:-2], max_pixels=MOST).format == "JPEG"
+    assert recognise(IMAGES["JPEG"][:-2], MOST).format == "JPEG"
 
 
 def test_a_gif_without_its_trailer_is_kept() -> None:
-    assert recognise(IMAGES["GIF"][:-1], max_pixels=MOST).format == "GIF"
+    assert recognise(IMAGES["GIF"][:-1], MOST).format == "GIF"
 
 
 @pytest.mark.parametrize("name", CONTENT_TYPES)
 def test_35_too_many_pixels_are_refused_by_the_header(name: str) -> None:
-    assert reason(IMAGES[name], max_pixels=SIZE[0] * SIZE[1] - 1) == Reason.TOO_MANY_PIXELS
-    assert recognise(IMAGES[name], max_pixels=SIZE[0] * SIZE[1]).width == SIZE[0]
+    assert reason(IMAGES[name], Most(SIZE[0] * SIZE[1] - 1, 1)) == Reason.TOO_MANY_PIXELS
+    assert recognise(IMAGES[name], Most(SIZE[0] * SIZE[1], 1)).width == SIZE[0]
 
 
 def test_35_a_pixel_bomb_is_refused() -> None:
-    assert reason(png(size=(50_000, 50_000)), max_pixels=100_000_000) == Reason.TOO_MANY_PIXELS
+    assert reason(png(size=(50_000, 50_000)), Most(100_000_000, 1)) == Reason.TOO_MANY_PIXELS
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
@@ -143,7 +151,7 @@ def test_36_many_small_texts_are_counted_together() -> None:
 
 
 def test_a_png_with_some_text_is_kept() -> None:
-    assert recognise(png(chunk(b"zTXt", b"a\0\0" + zlib.compress(b"hello")), chunk(b"tEXt", b"a\0b")), max_pixels=MOST).format == "PNG"
+    assert recognise(png(chunk(b"zTXt", b"a\0\0" + zlib.compress(b"hello")), chunk(b"tEXt", b"a\0b")), MOST).format == "PNG"
 
 
 @pytest.mark.parametrize(
@@ -195,13 +203,13 @@ def test_a_damaged_image_gives_an_answer_and_no_other_error(name: str, data: st.
     for _ in range(data.draw(st.integers(1, 8))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(PermanentError):
-        recognise(bytes(body), max_pixels=MOST)
+        recognise(bytes(body), MOST)
 
 
 @given(st.binary(max_size=200), st.sampled_from([body[:n] for body in IMAGES.values() for n in (4, 12, 16, 24, 40)]))
 def test_anything_after_a_magic_number_gives_an_answer_and_no_other_error(rest: bytes, magic: bytes) -> None:
     with contextlib.suppress(PermanentError):
-        recognise(magic + rest, max_pixels=MOST)
+        recognise(magic + rest, MOST)
 
 
 def _jpeg(middle: bytes) -> bytes:
@@ -240,59 +248,59 @@ def test_a_costly_file_does_not_hold_up_the_event_loop(name: str) -> None:
 
 @pytest.mark.anyio
 async def test_the_recogniser_asks_pillow_in_another_process() -> None:
-    async with Recogniser(Settings(max_pixels=MOST)) as recogniser:
+    async with Recogniser(Settings(max_pixels=MOST.pixels)) as recogniser:
         for name in CONTENT_TYPES:
-            assert await recogniser.recognise(IMAGES[name]) == Recognised(name, CONTENT_TYPES[name], *SIZE)
+            assert await recogniser.recognise(held(IMAGES[name])) == Recognised(name, CONTENT_TYPES[name], *SIZE)
         with pytest.raises(PermanentError) as caught:
-            await recogniser.recognise(IMAGES["TIFF"][:100])
+            await recogniser.recognise(held(IMAGES["TIFF"][:100]))
         assert caught.value.reason in {Reason.TRUNCATED, Reason.NOT_AN_IMAGE}
-        assert await asyncio.gather(*(recogniser.recognise(IMAGES["ICO"]) for _ in range(20)))
+        assert await asyncio.gather(*(recogniser.recognise(held(IMAGES["ICO"])) for _ in range(20)))
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("python", ["/bin/false", "/no/such/python"])
 async def test_without_a_process_the_file_is_not_to_blame(python: str) -> None:
-    async with Sandbox(max_pixels=MOST, python=python) as sandbox:
+    async with Sandbox(MOST, python=python) as sandbox:
         with pytest.raises(TransientError):
-            await sandbox.size_of(IMAGES["TIFF"])
+            await sandbox.size_of(held(IMAGES["TIFF"]))
         assert not sandbox.processes
 
 
 @pytest.mark.anyio
 async def test_a_process_that_dies_is_replaced() -> None:
-    async with Sandbox(max_pixels=MOST, processes=1) as sandbox:
-        assert await sandbox.size_of(IMAGES["TIFF"]) == SIZE
+    async with Sandbox(MOST, processes=1) as sandbox:
+        assert await sandbox.size_of(held(IMAGES["TIFF"])) == SIZE
         (process,) = sandbox.processes
         process.kill()
         await process.wait()
-        assert await sandbox.size_of(IMAGES["TIFF"]) == SIZE
+        assert await sandbox.size_of(held(IMAGES["TIFF"])) == SIZE
         assert process not in sandbox.processes
 
 
 @pytest.mark.anyio
 async def test_a_file_that_takes_too_long_is_given_up_and_the_next_is_not() -> None:
     slow = _jpeg(b"\xff\xe1\0\2" * 8_000_000)
-    async with Sandbox(max_pixels=MOST, processes=1, deadline=1.0) as sandbox:
-        await sandbox.size_of(IMAGES["TIFF"])
+    async with Sandbox(MOST, processes=1, deadline=1.0) as sandbox:
+        await sandbox.size_of(held(IMAGES["TIFF"]))
         with pytest.raises(PermanentError) as caught:
-            await sandbox.size_of(slow)
+            await sandbox.size_of(held(slow))
         assert caught.value.reason == Reason.NOT_AN_IMAGE
         assert not sandbox.processes
-    async with Sandbox(max_pixels=MOST, processes=1) as sandbox:
-        assert await sandbox.size_of(IMAGES["TIFF"]) == SIZE
+    async with Sandbox(MOST, processes=1) as sandbox:
+        assert await sandbox.size_of(held(IMAGES["TIFF"])) == SIZE
 
 
 @pytest.mark.anyio
 async def test_cancelling_does_not_mix_up_answers() -> None:
-    async with Sandbox(max_pixels=MOST, processes=1) as sandbox:
+    async with Sandbox(MOST, processes=1) as sandbox:
         for _ in range(3):
-            task = asyncio.create_task(sandbox.size_of(IMAGES["TIFF"]))
+            task = asyncio.create_task(sandbox.size_of(held(IMAGES["TIFF"])))
             while not sandbox.processes:
                 await asyncio.sleep(0)
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        assert await sandbox.size_of(image("ICO", (32, 16))) == (32, 16)
+        assert await sandbox.size_of(held(image("ICO", (32, 16)))) == (32, 16)
     assert not sandbox.processes
 
 
@@ -301,6 +309,6 @@ def test_the_process_answers_until_its_input_ends() -> None:
         return len(body).to_bytes(8, "big") + body
 
     sink = io.BytesIO()
-    serve(io.BytesIO(framed(IMAGES["PNG"]) + framed(b"") + framed(IMAGES["AVIF"])), sink, max_pixels=MOST)
+    serve(io.BytesIO(framed(IMAGES["PNG"]) + framed(b"") + framed(IMAGES["AVIF"])), sink, MOST)
     answers = sink.getvalue()
     assert int.from_bytes(answers[:8], "big") < len(answers)
