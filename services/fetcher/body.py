@@ -154,8 +154,8 @@ class View:
     def __getitem__(self, key: slice) -> bytes: ...
     def __getitem__(self, key: int | slice) -> int | bytes:
         if isinstance(key, slice):
-            start, stop, _ = key.indices(self._size)
-            return self._bytes(start, max(stop - start, 0))
+            start, stop, step = key.indices(self._size)
+            return self._bytes(start, max(stop - start, 0))[::step]
         at = key + self._size if key < 0 else key
         if not 0 <= at < self._size:
             raise IndexError(key)
@@ -163,7 +163,7 @@ class View:
 
     def rfind(self, wanted: bytes, start: int) -> int:
         """As bytes.rfind; loads all from `start` on."""
-        found = self._read(start, self._size - start).rfind(wanted)
+        found = self._read(start, self._size - start).rfind(wanted) if start <= self._size else -1
         return found if found < 0 else start + found
 
     def _bytes(self, at: int, length: int) -> bytes:
