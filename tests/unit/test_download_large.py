@@ -69,7 +69,7 @@ class Here:
 @asynccontextmanager
 async def started(
     settings: Settings = SETTINGS,
-    limits: Limits = Limits(),
+    limits: Limits = LIMITS,
     make_file: Callable[[], IO[bytes]] = unnamed_file,
 ) -> AsyncGenerator[Here]:
     """At the end nothing is left."""
