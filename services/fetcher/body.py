@@ -155,21 +155,22 @@ class View:
     def __getitem__(self, key: int | slice) -> int | bytes:
         if isinstance(key, slice):
             start, stop, step = key.indices(self._size)
-            return self._bytes(start, max(stop - start, 0))[::step]
+            self._reach(start, stop)
+            return self._window[start - self._from : max(stop - self._from, 0) : step]
         at = key + self._size if key < 0 else key
         if not 0 <= at < self._size:
             raise IndexError(key)
-        return self._bytes(at, 1)[0]
+        self._reach(at, at + 1)
+        return self._window[at - self._from]
 
     def rfind(self, wanted: bytes, start: int) -> int:
         """As bytes.rfind; loads all from `start` on."""
         found = self._read(start, self._size - start).rfind(wanted) if start <= self._size else -1
         return found if found < 0 else start + found
 
-    def _bytes(self, at: int, length: int) -> bytes:
-        if not self._from <= at <= at + length <= self._from + len(self._window):
-            self._from, self._window = at, self._read(at, max(length, _WINDOW))
-        return self._window[at - self._from : at - self._from + length]
+    def _reach(self, start: int, stop: int) -> None:
+        if start < self._from or stop > self._from + len(self._window):
+            self._from, self._window = start, self._read(start, max(stop - start, _WINDOW))
 
 
 def _write(descriptor: int, content: memoryview) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from services.fetcher.headers import Size
     from shared.settings import Settings
 
-STEPS = 8_000
-"""A millisecond at most: a GIF of the size that is held in memory needs far fewer, unless it is made to need more."""
+STEPS = 4_000
+"""A few milliseconds at most, and more than most animations need: a thousand frames."""
 
 WITHOUT_END = sys.maxsize
 

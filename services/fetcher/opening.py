@@ -51,6 +51,7 @@ def open_with_pillow(name: str, body: bytes, most: Most) -> Size:
     Raises PermanentError: not_an_image (its header is broken), truncated, too_many_pixels, too_large (text in a PNG
     that grows beyond its limit). Any time and memory may pass before that, and Pillow's global limits are set.
     """
+    frames.check(name, body, most, steps=frames.WITHOUT_END)
     if name == "PNG":
         _check_text(body)
     Image.MAX_IMAGE_PIXELS = most.pixels
@@ -61,7 +62,6 @@ def open_with_pillow(name: str, body: bytes, most: Most) -> Size:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(body), formats=[name]) as image:
                 most.check_frames(getattr(image, "n_frames", 1) if name == "AVIF" else 1)
-                frames.check(name, body, most, steps=frames.WITHOUT_END)
                 return _whole(name, image, body)
     except (PermanentError, MemoryError):
         raise

@@ -87,6 +87,13 @@ async def test_case_35_a_pixel_bomb(here: World, name: str) -> None:
     assert time.monotonic() - started < SLOWEST
 
 
+@pytest.mark.parametrize("name", hostile.FRAMES)
+async def test_case_35_too_many_frames_or_too_large_ones(here: World, name: str) -> None:
+    started = time.monotonic()
+    await ends_as_it_should(here, hostile.FRAMES[name])
+    assert time.monotonic() - started < SLOWEST
+
+
 @pytest.mark.parametrize("name", hostile.TEXTS)
 async def test_case_36_a_text_bomb(here: World, name: str) -> None:
     started = time.monotonic()

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+import logging
 import shutil
 import ssl
 import subprocess
@@ -27,6 +28,7 @@ from services.fetcher.retry_after import MOST, retry_after
 from shared import urls
 from shared.errors import DownloadError, PermanentError, Reason, TransientError
 from shared.settings import Settings
+from shared.telemetry import _Json
 from tests.origin import (
     Origin,
     Request,
@@ -501,6 +503,25 @@ async def test_21_26_28_30_misbehaviour_has_its_reason(name: str, kind: type[Dow
 def test_every_exception_has_a_translation(error: Exception) -> None:
     assert isinstance(translate(error), DownloadError)
     assert isinstance(translate(error, in_body=True), DownloadError)
+
+
+SAID = "http://host.test/a?key=secret"
+
+
+def test_what_a_library_says_of_an_unforeseen_failure_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        try:
+            raise KeyError(SAID)
+        except KeyError as error:
+            raise ValueError(SAID) from error
+    except ValueError as error:
+        translate(error)
+    (record,) = caplog.records
+    written = "".join(formatter.format(record) for formatter in (logging.Formatter(), _Json()))
+    assert "secret" not in written
+    assert "builtins.ValueError" in written
+    assert "builtins.KeyError" in written
+    assert "test_download.py" in written
 
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
