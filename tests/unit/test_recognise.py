@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from services.fetcher import headers
-from services.fetcher.body import Body
-from services.fetcher.formats import CONTENT_TYPES, Recognised, looks_like_html, sniff
+from services.fetcher.body import Body, View
+from services.fetcher.disk import Room
+from services.fetcher.formats import CONTENT_TYPES, SNIFFED, Recognised, looks_like_html, sniff
 from services.fetcher.frames import Most
 from services.fetcher.opening import open_with_pillow
 from services.fetcher.recognise import Recogniser, recognise
@@ -39,6 +40,13 @@ GLANCED = ("JPEG", "PNG", "GIF", "WEBP")
 
 def held(content: bytes) -> Body:
     body = Body()
+    body.add(content)
+    return body
+
+
+def on_disk(content: bytes) -> Body:
+    body = Body()
+    body.move_to_disk(Room(10**8, lambda _: None))
     body.add(content)
     return body
 
@@ -66,6 +74,43 @@ def test_every_kept_format_is_recognised(name: str) -> None:
 @pytest.mark.parametrize("name", GLANCED)
 def test_the_usual_formats_need_no_pillow(name: str) -> None:
     assert headers.size_of(name, IMAGES[name]) == SIZE
+
+
+LARGE: dict[str, bytes] = {
+    "JPEG": IMAGES["JPEG"][:2] + (b"\xff\xe5\xff\xff" + b"x" * 65_533) * 30 + IMAGES["JPEG"][2:],
+    "PNG": IMAGES["PNG"][:33] + b"".join(chunk(b"teSt", b"x" * 65_533) for _ in range(30)) + IMAGES["PNG"][33:],
+    "WEBP": IMAGES["WEBP"] + b"x" * 2_000_000,
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_of_a_large_file_the_header_is_read_where_it_is(name: str) -> None:
+    assert len(LARGE[name]) > 1_900_000
+    read = 0
+
+    with on_disk(LARGE[name]) as body:
+        view = body.view
+        assert isinstance(view, View)
+        look = view._read
+
+        def counted(at: int, length: int) -> bytes:
+            nonlocal read
+            read += length
+            return look(at, length)
+
+        view._read = counted
+        assert headers.size_of(name, view) == headers.size_of(name, LARGE[name]) == SIZE
+    assert read < len(LARGE[name]) / 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", CONTENT_TYPES)
+async def test_a_file_on_disk_is_recognised_as_one_in_memory_is(name: str) -> None:
+    async with Recogniser(Settings(max_pixels=MOST.pixels)) as recogniser:
+        with on_disk(IMAGES[name]) as body:
+            assert await recogniser.recognise(body) == Recognised(name, CONTENT_TYPES[name], *SIZE)
+        with on_disk(IMAGES[name][: len(IMAGES[name]) // 2]) as body, pytest.raises(PermanentError):
+            await recogniser.recognise(body)
 
 
 @given(st.sampled_from(GLANCED), st.integers(1, 300), st.integers(1, 300), st.booleans())
@@ -233,16 +278,17 @@ COSTLY = {
 
 
 @pytest.mark.parametrize("name", COSTLY)
-def test_a_costly_file_does_not_hold_up_the_event_loop(name: str) -> None:
+@pytest.mark.parametrize("hold", [held, on_disk])
+def test_a_costly_file_does_not_hold_up_the_event_loop(name: str, hold: Callable[[bytes], Body]) -> None:
     """Its first two steps, which are those that run in the fetcher, take a few milliseconds at most."""
     make: Callable[[], bytes] = COSTLY[name]
-    body = make()
-    took = []
-    for _ in range(3):
-        started = time.thread_time()
-        with contextlib.suppress(PermanentError):
-            headers.size_of(sniff(body), body)
-        took.append(time.thread_time() - started)
+    with hold(make()) as body:
+        took = []
+        for _ in range(3):
+            started = time.thread_time()
+            with contextlib.suppress(PermanentError):
+                headers.size_of(sniff(body.first(SNIFFED)), body.view)
+            took.append(time.thread_time() - started)
     assert min(took) < 0.02
 
 
