@@ -8,10 +8,6 @@ from urllib.parse import quote
 import pytest
 
 from shared import urls
-from shared.events import PageScanned
-from shared.image import Addition
-from shared.outcomes import expanded
-from shared.status import now
 from tests.api import running_api
 
 if TYPE_CHECKING:
@@ -40,7 +36,7 @@ async def test_the_node_clients_submit_and_get_the_url_back_known_or_not(api: Ap
         assert (answer.status_code, answer.json()) == (200, URL)
 
 
-@pytest.mark.parametrize(("body", "status"), [("hello", 422), ({"url": "http://10.0.0.1/"}, 422), ({"link": URL}, 400), (7, 400), (None, 400)])
+@pytest.mark.parametrize(("body", "status"), [("hello", 422), ({"url": "http://10.0.0.1/"}, 422), ({"link": URL}, 400), (7, 400), (None, 415)])
 async def test_what_is_no_url_is_refused_all_the_same(api: Api, body: object, status: int) -> None:
     assert (await api.client.post("/api/images", json=body)).status_code == status
     assert (await api.client.get("/api/images")).json() == []
@@ -50,7 +46,7 @@ async def test_the_node_clients_see_an_image_before_and_after_it_is_stored(api: 
     await api.client.post("/api/images", json={"url": URL})
     [queued] = (await api.client.get("/api/images")).json()
     assert (queued["sourceUrl"], queued["storageUrl"], queued["downloadedAt"]) == (URL, None, None)
-    await api.store(URL, b"bytes")
+    await api.fetched(queued["id"], b"bytes")
     stored = (await api.client.get(f"/api/images/{queued['id']}")).json()
     assert stored.keys() == {"id", "sourceUrl", "storageUrl", "requestedAt", "downloadedAt"}
     assert stored["requestedAt"] == queued["requestedAt"]
@@ -96,10 +92,8 @@ async def test_the_go_clients_get_the_names_of_a_pages_images(api: Api) -> None:
     page = "https://example.org/page"
     await api.client.post(compat(page))
     image = urls.image_id(page)
-    scanned = PageScanned(image=image, revision=await api.revision(image), url=page, scanned_at=now(), images=[URL, f"{URL}?waits"])
-    await api.parts.catalog.add([Addition(urls.image_id(url), urls.parse(url), owner=image, found=True) for url in scanned.images])
-    await api.parts.catalog.settle([expanded(scanned)])
-    await api.store(URL, b"one")
+    await api.scanned(image, [URL, f"{URL}?waits"])
+    await api.fetched(urls.image_id(URL), b"one")
     assert (await api.client.get(compat(page))).json() == {"images": [f"{urls.image_id(URL)}.jpeg"]}
 
 
