@@ -16,7 +16,7 @@ MAX_TOKENS = 100_000
 
 _DOUBLE = r"\"([^\"\\\n]*(?:\\.[^\"\\\n]*){0,999})[\"\n]?"
 _SINGLE = r"'([^'\\\n]*(?:\\.[^'\\\n]*){0,999})['\n]?"
-_BARE = rf"([^{BLANK}\"'()\\]*(?:\\.[^{BLANK}\"'()\\]*){{0,999}})"
+_BARE = rf"([^{BLANK}\"'()\\]*(?:\\(?:[0-9a-f]{{1,6}}[{BLANK}]?|.)[^{BLANK}\"'()\\]*){{0,999}})"
 _TOKEN = re.compile(
     rf"/\*.*?(?:\*/|\Z)|(?P<string>{_DOUBLE}|{_SINGLE})|(?P<url>(?<![\w-])url\([{BLANK}]*(?:{_DOUBLE}|{_SINGLE}|{_BARE})[{BLANK}]*(?:\)|\Z))"
     r"|(?P<set>(?<!\w)image-set\()|\\.",
@@ -24,6 +24,7 @@ _TOKEN = re.compile(
 )
 _ANY = re.compile(r"url\(|image-set\(", re.IGNORECASE)
 _END_OF_DECLARATION = re.compile(r".*[;{}]", re.DOTALL)
+_WITHIN_DECLARATION = re.compile(r"[^;{}]*")
 _PROPERTY = re.compile(rf"[{BLANK}]*(--|[-_a-z0-9]+)[^:]*:", re.IGNORECASE)
 _PREFIX = re.compile(r"-(?:webkit|moz|ms|o)-", re.IGNORECASE)
 _ESCAPE = re.compile(rf"\\(?:([0-9a-f]{{1,6}})(?:\r\n|[{BLANK}])?|(\r\n|.))", re.DOTALL | re.IGNORECASE)
@@ -66,19 +67,21 @@ def images(css: str, tokens: Iterator[int], *, property_name: str | None = None)
     found: list[list[Candidate]] = []
     name, opened = property_name or "", None
     for token in _tokens(css, tokens):
+        if opened:
+            opened.passes(_WITHIN_DECLARATION.match(token.gap)[0])  # type: ignore[index]  # (it matches anything)
+            opened = opened if opened.depth > 0 else None
         ended = _END_OF_DECLARATION.match(token.gap)
         if ended:
             name, opened = "", None
-        elif opened:
-            opened.passes(token.gap)
-            opened = opened if opened.depth > 0 else None
         if not name and (named := _PROPERTY.match(token.gap, ended.end() if ended else 0)):
             name = _PREFIX.sub("", named[1].lower(), count=1)
-        if token.kind not in {"string", "url", "set"} or not name.startswith(_IMAGES):
+        if not name.startswith(_IMAGES):
             continue
         if token.kind == "set":
             opened = _Set()
             found.append(opened.candidates)
+        elif not token.value:
+            continue
         elif opened and opened.depth == 1:  # deeper is type(), which isn't
             opened.candidates.append(Candidate(token.value))
         elif token.kind == "url" and not opened:

@@ -109,12 +109,12 @@ class _Gathering:
         href = None
         if _DATA.match(text):
             self._skipped += 1
-        elif text.strip("\0\t\n\f\r #"):
+        elif text.strip("\0\t\n\f\r ")[:1] not in {"", "#"}:
             try:
                 href = urls.parse(ada_url.URL(text, base=self._base).href).href
             except (UrlRefused, ValueError):
                 self._refused += 1
-            if href == self._page:  # an empty reference in other words (src="?", href="#icon")
+            if href == self._page:  # nothing, in other words
                 href = None
         self._resolved[text] = href
         return href

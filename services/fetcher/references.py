@@ -170,8 +170,8 @@ def _unusual(tag: Tag, having: Attributes, tokens: Iterator[int]) -> Iterator[Im
     for value in filter(None, map(having.get, _LAZY_BACKGROUNDS)):
         yield from css.images(value, tokens, property_name="background") or [[Candidate(value)]]
     for value in filter(None, map(having.get, _LAZY_BACKGROUND_SETS)):
-        # lazysizes puts sets for different screens side by side.
-        yield [candidate for part in value.split("|", _SCREENS) for candidate in srcset.parse(part)]
+        # lazysizes puts sets for different screens side by side, each followed by [which].
+        yield [candidate for part in value.split("|", _SCREENS) for candidate in srcset.parse(part.partition("[")[0])]
     if not _ITEMS.isdisjoint(_words(having.get("itemprop", ""))):
         yield _given(having.get("content") if tag.name == "meta" else having.get("href"))
 

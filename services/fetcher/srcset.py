@@ -11,7 +11,7 @@ from services.fetcher.markup import BLANK
 MAX_CANDIDATES = 500
 """Candidates of one attribute that are read; people write about ten."""
 
-_URL = re.compile(rf"[{BLANK},]*([^{BLANK}]+)")
+_URL = re.compile(rf"[{BLANK},]*([^{BLANK},][^{BLANK}]*)")
 _DESCRIPTORS = re.compile(r"[^,(]*")
 _WORD = re.compile(rf"[^{BLANK}]+")
 _DESCRIPTOR = re.compile(r"([0-9]{1,300})[wh]|(-?(?:[0-9]{1,300}(?:\.[0-9]{1,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,300})?)x")
