@@ -111,7 +111,7 @@ async def fetcher(amqp_url: str, crash: Crash, *, prefetch: int = 128) -> AsyncI
         recogniser = await stack.enter_async_context(Recogniser(settings))
         publisher = await stack.enter_async_context(CrashingPublisher(amqp_url, crash, delays=DELAYS))
         await publisher.wait()
-        handlers = FetcherHandlers(downloader, recogniser, settings)
+        handlers = FetcherHandlers(downloader, recogniser, settings, publisher)
         broker = make_broker(amqp_url, grace=5)
         subscribe(broker, topology.DOWNLOAD_REQUESTED, handlers.on_download_requested, publisher, prefetch=prefetch)
         await stack.enter_async_context(consuming(broker, publisher))
