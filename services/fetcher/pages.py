@@ -12,12 +12,16 @@ import msgspec
 from services.fetcher import charset, references
 from shared import urls
 from shared.errors import UrlRefused
+from shared.events import Count  # noqa: TC001  (msgspec resolves it at run time)
 
 if TYPE_CHECKING:
     from services.fetcher.references import Image
 
 MAX_ALTERNATIVES = 20
 """Other sizes that are kept of one image."""
+
+MAX_BYTES = 7 * 1024**2
+"""Of the URLs of one page together, as JSON: the event that carries them stays below 8 MiB."""
 
 MAX_RESOLVED = 25_000
 """Different spellings of URLs that are looked into on one page: the largest PAGE_IMAGES with their alternatives, or a second's work."""
@@ -35,9 +39,9 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
 
     images: list[str]
     alternatives: dict[str, list[str]] = {}
-    skipped: int = 0
-    refused: int = 0
-    beyond: int = 0
+    skipped: Count = 0
+    refused: Count = 0
+    beyond: Count = 0
 
 
 def scan(body: bytes, *, url: str, content_type: str | None, limit: int) -> Scan:
@@ -49,6 +53,26 @@ def scan(body: bytes, *, url: str, content_type: str | None, limit: int) -> Scan
     xhtml = (content_type or "").partition(";")[0].strip().lower() == "application/xhtml+xml"
     found = references.read(charset.decode(body, content_type), xhtml=xhtml)
     return _Gathering(_base(found.base, url), url, limit).gather(found)
+
+
+def within(scan: Scan, size: int) -> Scan:
+    """As much of a scan as fits in `size` bytes of JSON: the images first, then the alternatives of the first of them."""
+    left = size
+    for number, href in enumerate(scan.images):
+        left -= _cost(href)
+        if left < 0:
+            return msgspec.structs.replace(scan, images=scan.images[:number], alternatives={}, beyond=scan.beyond + len(scan.images) - number)
+    kept: dict[str, list[str]] = {}
+    for href, others in scan.alternatives.items():
+        left -= _cost(href) + sum(map(_cost, others))
+        if left < 0:
+            break
+        kept[href] = others
+    return msgspec.structs.replace(scan, alternatives=kept)
+
+
+def _cost(href: str) -> int:
+    return len(msgspec.json.encode(href)) + len(",:[]")
 
 
 def _base(href: str | None, url: str) -> str:
@@ -81,9 +105,9 @@ class _Gathering:
             else:
                 beyond += 1
         others = {href: list(others)[:MAX_ALTERNATIVES] for href, others in self._alternatives.items() if others}
-        return Scan(
-            images=list(self._alternatives), alternatives=others, skipped=self._skipped, refused=self._refused, beyond=len(self._beyond) + beyond
-        )
+        beyond += len(self._beyond)
+        scan = Scan(images=list(self._alternatives), alternatives=others, skipped=self._skipped, refused=self._refused, beyond=beyond)
+        return within(scan, MAX_BYTES)
 
     def _add(self, image: Image) -> None:
         # Stable: of two that are equally large, the one that the page has first.
