@@ -1,5 +1,5 @@
 # make up    everything on this machine        make test   the whole suite (ARGS="-k name" for pytest)
-# make check format, lint, types, unit tests   make chaos, make lock, make clean
+# make check format, lint, types, audit, unit tests   make chaos, make lock, make clean
 PYTHON ?= python3
 UV ?= uv
 ARGS ?=
@@ -23,6 +23,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.security.audit requirements.lock
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
 chaos: $(VENV)/.dev

@@ -17,7 +17,7 @@ from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, Ra
 
 from shared import events, process, topology
 from shared.broker import AWAY, OPEN_SECONDS, RECONNECT_SECONDS
-from shared.errors import BrokerUnavailable, StoreUnavailable, Undecodable
+from shared.errors import BrokerUnavailable, StoreUnavailable, Undecodable, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -139,7 +139,7 @@ async def _stop(broker: RabbitBroker) -> None:
 async def settle(message: RabbitMessage, read: Reader, handle: Handler, publisher: Publisher, *, last_resort: float | None = None) -> None:
     """Handles a message and decides what becomes of it.
 
-    Done: ack. No event of this queue: reject, to the dead letters. A fault of ours: once more, and if it fails again, to the dead
+    Done: ack. No event of this queue, or one of no use: reject, to the dead letters. A fault of ours: once more, and if it fails again, to the dead
     letters. Cancelled: nothing; the broker redelivers. A server that is away is waited for, with the message in hand: putting
     it back would only bring it round again, and nearer to the delivery limit. A queue that is the `last_resort` has no dead letters: from
     there everything goes back, after so many seconds.
@@ -153,8 +153,8 @@ async def settle(message: RabbitMessage, read: Reader, handle: Handler, publishe
             else:
                 await publisher.announce(publication.event)
         verdict = raw.ack()
-    except Undecodable as error:
-        log.warning("not an event, so to the dead letters", extra={"message_id": raw.message_id, "error": str(error)})
+    except (Undecodable, Unusable) as error:
+        log.warning("to the dead letters", extra={"message_id": raw.message_id, "error": str(error)})
         verdict = raw.reject(requeue=False)
     except Exception:
         again = last_resort is not None or not raw.redelivered

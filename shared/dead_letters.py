@@ -39,6 +39,10 @@ _CAUSES = {
     "expired": "It waited too long.",
     "maxlen": "The queue was full.",
 }
+_IN_PARTS = (
+    "Parts of the image never came, or it isn't what image-fetched says it is: the storer's log has which. "
+    "Replay the image-part messages that are among the dead letters first, then this one."
+)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,9 +155,11 @@ def envelope_of(letter: DeadLetter, body: bytes) -> events.Envelope:
 def _explain(died: Died) -> str:
     if died.reason == "rejected":
         try:
-            events.decode(died.envelope)
+            event = events.decode(died.envelope)
         except Undecodable as error:
             return f"It is no event: {error}"
+        if isinstance(event, events.ImageFetched) and event.parts:
+            return _IN_PARTS
     return _CAUSES.get(died.reason, "RabbitMQ didn't say why.")
 
 

@@ -7,6 +7,7 @@ BowerbirdError
 │   ├── TransientError       may pass: tried again later (`retry_after` when the origin named a time)
 │   └── PermanentError       won't pass: the image ends as failed
 ├── Undecodable              a message that is no event of ours: goes to the dead letters
+├── Unusable                 an event that nothing can be done with, now or later: goes to the dead letters
 ├── BrokerUnavailable        RabbitMQ can't be reached, or refused
 ├── Unpublishable            a message that RabbitMQ will never take
 └── StoreUnavailable         MongoDB can't be reached, or didn't confirm in time
@@ -81,6 +82,10 @@ class PermanentError(DownloadError):
 
 class Undecodable(BowerbirdError):
     """A message of an unknown kind or version, or whose fields don't fit."""
+
+
+class Unusable(BowerbirdError):
+    """An event that contradicts itself or what is stored, or whose other half never came: handled again, it would come to the same."""
 
 
 class BrokerUnavailable(BowerbirdError):

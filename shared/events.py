@@ -27,6 +27,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 FileId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{24}$")]
 """A GridFS file's ObjectId, in hexadecimal."""
 
+DeliveryId = Annotated[str, msgspec.Meta(pattern=r"^msg_[A-Za-z0-9]{1,64}\Z")]
+"""It becomes a header's value, and a part of what is signed, in which a full stop would end it."""
+
 PART_BYTES = 1024 * 1024
 """The most that a message carries of an image, and the size of a GridFS chunk (docs/decisions/0004-chunks.md)."""
 
@@ -79,7 +82,7 @@ class ImagePart(Event, frozen=True, kw_only=True):
 
     file: FileId
     number: Count
-    body: bytes
+    body: Annotated[bytes, msgspec.Meta(min_length=1, max_length=PART_BYTES)]
 
     @property
     def message_id(self) -> str:
@@ -91,6 +94,7 @@ class ImageFetched(Event, frozen=True, kw_only=True):
     """A fetcher has the image. `took_ms` is in milliseconds, `width` and `height` in pixels; `final_url` is where redirects led.
 
     Either `body` is the image, or it is empty and the image went ahead as `parts` parts, `size` bytes in all, of the file `file`.
+    `waits` counts how often the storer has put it off because not all of them were there yet.
     """
 
     NAME: ClassVar[str] = "image-fetched"
@@ -109,6 +113,7 @@ class ImageFetched(Event, frozen=True, kw_only=True):
     file: FileId | None = None
     parts: Count = 0
     size: Count = 0
+    waits: Count = 0
     body: bytes
 
     @property
@@ -207,7 +212,7 @@ class CallbackRequested(Event, frozen=True, kw_only=True):
 
     NAME: ClassVar[str] = "callback-requested"
 
-    delivery: str
+    delivery: DeliveryId
     url: str
     payload: str
     snoozes: Count = 0
@@ -225,7 +230,7 @@ class CallbackAttempted(Event, frozen=True, kw_only=True):
 
     NAME: ClassVar[str] = "callback-attempted"
 
-    delivery: str
+    delivery: DeliveryId
     attempted_at: datetime
     took_ms: Count
     http_status: Count | None = None

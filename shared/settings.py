@@ -74,6 +74,15 @@ def duration(value: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
+def _duration_from(least: str, most: str) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        if not duration(least) <= (seconds := duration(value)) <= duration(most):
+            raise ValueError(f"a duration from {least} to {most}")
+        return seconds
+
+    return parse
+
+
 def _durations(value: str) -> tuple[float, ...]:
     delays = tuple(duration(part) for part in value.split(",")) if value else ()
     if any(d <= 0 for d in delays) or list(delays) != sorted(set(delays)):
@@ -172,8 +181,13 @@ class Settings:
     fetchers: int = _setting(_whole(1, 64), max(1, _cores() // 2), "fetcher processes that `bowerbird up` starts")
     storers: int = _setting(_whole(1, 64), 1, "storer processes that `bowerbird up` starts")
     fetch_allow: tuple[Network, ...] = _setting(_networks, (), "networks that may be asked although they are private, in CIDR notation")
+    fetch_deny: tuple[Network, ...] = _setting(_networks, (), "networks that are never asked, whatever else allows them, in CIDR notation")
     fetch_ports: Ports = _setting(_ports, _ports("80,443,8000-8999"), "ports that may be asked")
     fetch_concurrency: int = _setting(_whole(1, 1000), 100, "downloads under way at once in one fetcher")
+    fetch_downgrade: bool = _setting(_yes_or_no, default=False, meaning="follow redirects from https to http")
+    fetch_disk: int = _setting(
+        _size, 1024**3, "temporary files of images beyond 1 MiB, in sum, in one fetcher (in the system's folder for such, or `TMPDIR`)"
+    )
     fetch_timeout: float = _setting(duration, 60.0, "the whole of one download, redirects included")
     retry_delays: tuple[float, ...] = _setting(
         _durations, (5.0, 30.0, 120.0, 600.0, 3600.0), "pauses before each further attempt at a download that may yet succeed"
@@ -181,6 +195,7 @@ class Settings:
     host_concurrency: int = _setting(_whole(1, 1000), 16, "downloads under way at once from one host, in one fetcher")
     max_image_bytes: int = _setting(_size, 64 * 1024**2, "largest image")
     max_pixels: int = _setting(_whole(1, 10**10), 100_000_000, "most pixels (width times height, all frames' canvas)")
+    max_frames: int = _setting(_whole(1, 10**6), 5_000, "most frames of an animation, or pages of a TIFF")
     allow_anonymous: bool = _setting(_yes_or_no, default=False, meaning="listen beyond loopback although anybody may then use the api")
     api_keys: tuple[str, ...] = _setting(
         _keys, (), "keys of the api, separated by commas, at least 16 characters each; `key:read` can only read, `key:write` only write", secret=True
@@ -191,6 +206,9 @@ class Settings:
         "requests a second that a key, or without one an address, may send to one api process; 0 for no limit; if unset, 100 beyond loopback",
     )
     rate_burst: int | None = _setting(_whole(1, 10**6), None, "requests that it may send at once; if unset, ten seconds' worth")
+    compat: bool = _setting(
+        _yes_or_no, default=False, meaning="answer the clients of the two older downloaders too, under /api/images and /compat/images"
+    )
     trusted_proxies: tuple[Network, ...] = _setting(
         _networks, (), "networks, in CIDR notation, of the proxies whose X-Forwarded-For says who a client is"
     )
@@ -200,6 +218,9 @@ class Settings:
         "secrets with which callbacks are signed, whsec_… each, separated by commas: two while one replaces the other; "
         "`bowerbird up` makes one if unset, else callbacks are off",
         secret=True,
+    )
+    keep_unreferenced: float = _setting(
+        _duration_from("1m", "3650d"), 3600.0, "how long bytes that nothing refers to any more are kept, `1m` or more"
     )
     grace: float = _setting(duration, 20.0, "how long a service that is stopped finishes what it has begun")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error")

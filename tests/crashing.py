@@ -29,7 +29,7 @@ BEFORE, AFTER = "before", "after"
 FIRST, LAST = "after the first of", "after the last of"
 """Of several things that one call does, in whichever order the server does them."""
 
-WRITES = frozenset({"insert_many", "bulk_write", "update_one", "update_many", "delete_many"})
+WRITES = frozenset({"insert_one", "insert_many", "bulk_write", "update_one", "update_many", "delete_many"})
 
 
 class Crash:

@@ -21,6 +21,7 @@ from services.storer.handlers import Handlers as StorerHandlers
 from services.storer.housekeeping import Housekeeping
 from shared import events, topology, urls
 from shared.blobs import CHUNK_BYTES, Blobs
+from shared.broker import Publisher
 from shared.catalog import Catalog
 from shared.consumer import consuming, make_broker, subscribe
 from shared.dead_letters import DeadLetters, read
@@ -88,6 +89,12 @@ def at(attempt: int) -> datetime:
 # Who it is delivered to
 
 
+def storer_handlers(mongo: Mongo, images: Catalog, blobs: Blobs, dispatcher: Dispatcher | None = None, **more: Any) -> StorerHandlers:
+    """The storer's handlers. Without a dispatcher they have nothing to do with pages."""
+    dispatcher = dispatcher or Dispatcher(Publisher("amqp://nowhere"), images)
+    return StorerHandlers(images, blobs, DeadLetters(mongo, blobs), dispatcher, Callbacks(Deliveries(mongo), ""), **more)
+
+
 @asynccontextmanager
 async def storer(amqp_url: str, mongo_url: str, crash: Crash, *, prefetch: int = 128) -> AsyncIterator[None]:
     """What services/storer/main.py makes, of collaborators that can die."""
@@ -97,10 +104,10 @@ async def storer(amqp_url: str, mongo_url: str, crash: Crash, *, prefetch: int =
         images, blobs = Catalog(mongo), Blobs(mongo)
         publisher = await stack.enter_async_context(CrashingPublisher(amqp_url, crash, delays=DELAYS))
         await publisher.wait()
-        handlers = StorerHandlers(
-            images, blobs, DeadLetters(mongo, blobs), await stack.enter_async_context(Dispatcher(publisher, images)), Callbacks(Deliveries(mongo), "")
-        )
+        dispatcher = await stack.enter_async_context(Dispatcher(publisher, images))
+        handlers = storer_handlers(mongo, images, blobs, dispatcher)
         broker = make_broker(amqp_url, grace=5)
+        subscribe(broker, topology.IMAGE_PART, handlers.on_image_part, publisher, prefetch=prefetch)
         subscribe(broker, topology.IMAGE_FETCHED, handlers.on_image_fetched, publisher, prefetch=prefetch)
         subscribe(broker, topology.DOWNLOAD_DELAYED, handlers.on_download_delayed, publisher, prefetch=prefetch)
         subscribe(broker, topology.DOWNLOAD_FAILED, handlers.on_download_failed, publisher, prefetch=prefetch)
@@ -118,7 +125,7 @@ async def fetcher(amqp_url: str, crash: Crash, *, prefetch: int = 128) -> AsyncI
         recogniser = await stack.enter_async_context(Recogniser(settings))
         publisher = await stack.enter_async_context(CrashingPublisher(amqp_url, crash, delays=DELAYS))
         await publisher.wait()
-        handlers = FetcherHandlers(downloader, recogniser, settings)
+        handlers = FetcherHandlers(downloader, recogniser, settings, publisher)
         broker = make_broker(amqp_url, grace=5)
         subscribe(broker, topology.DOWNLOAD_REQUESTED, handlers.on_download_requested, publisher, prefetch=prefetch)
         await stack.enter_async_context(consuming(broker, publisher))

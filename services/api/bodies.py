@@ -30,6 +30,12 @@ _TYPES = {
 
 async def read(request: Request[Any, Any, Any], kind: type[Body], *, example: str) -> Body:
     """The body of a request. Raises Problem, which shows `example` when the body isn't of this kind."""
+    body: Body = await read_as(request, kind, example=example)
+    return body
+
+
+async def read_as(request: Request[Any, Any, Any], kind: Any, *, example: str) -> Any:  # noqa: ANN401  (a type, or a union of some)
+    """As `read`, of any type that msgspec knows."""
     content_type = request.headers.get("content-type", "")
     if not _JSON.match(content_type):
         raise Problem(

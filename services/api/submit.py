@@ -43,7 +43,7 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Submits the URL of an image or of a page, to be downloaded in the background."""
     here = parts(request)
     wanted = await _wanted(request)
-    added = await _add(here, wanted)
+    added = await add(here, wanted)
     if added is None:
         where = address(wanted.id, here.settings.public_url or "")
         raise Problem(KNOWN_IMAGE, f"This URL was submitted before: see {where}.", image=where)
@@ -54,10 +54,14 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIResponse:
 async def refresh(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Has a URL downloaded again, unless that is under way; one that isn't known is submitted."""
     here = parts(request)
-    wanted = await _wanted(request)
+    return await _accepted(here, await refresh_or_add(here, await _wanted(request)))
+
+
+async def refresh_or_add(here: Parts, wanted: Addition) -> Image:
+    """The image, on its way. Raises StoreUnavailable."""
     found = await here.catalog.refresh(wanted.id, callback=wanted.callback)
     if found is None:
-        added = await _add(here, wanted)
+        added = await add(here, wanted)
         # None: somebody else has submitted it since, so that it is under way.
         found = (added, False) if added else await here.catalog.refresh(wanted.id, callback=wanted.callback)
     if found is None:
@@ -65,7 +69,7 @@ async def refresh(request: Request[Any, Any, Any]) -> ASGIResponse:
     image, begins = found
     if begins:
         here.dispatcher.dispatch(image)
-    return await _accepted(here, image)
+    return image
 
 
 async def _wanted(request: Request[Any, Any, Any]) -> Addition:
@@ -76,7 +80,8 @@ async def _wanted(request: Request[Any, Any, Any]) -> Addition:
     return Addition(urls.image_id(url.href), url, callback=callback)
 
 
-async def _add(here: Parts, wanted: Addition) -> Image | None:
+async def add(here: Parts, wanted: Addition) -> Image | None:
+    """The image, on its way; None if it was known. Raises StoreUnavailable."""
     try:
         async with asyncio.timeout(ADD_SECONDS):
             added = await here.additions.add(wanted)

@@ -78,6 +78,12 @@ def check_body(response: httpx.Response, limit: int) -> None:
         raise too_large(limit)
 
 
+def expected_length(response: httpx.Response, limit: int) -> int:
+    """The most bytes that the body can come to, of those that `check_body` lets pass: what is declared, or else the limit."""
+    declared = response.headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() and "transfer-encoding" not in response.headers else limit
+
+
 def too_large(limit: int) -> DownloadError:
     """The error for a body of more than `limit` bytes."""
     return PermanentError(Reason.TOO_LARGE, f"The body is larger than {limit:,} bytes.")

@@ -1,23 +1,26 @@
-"""One URL in, its bytes out, or a DownloadError that says why not. Nothing else leaves this module."""
+"""One URL in, its bytes out, or a DownloadError that says why not. Nothing else leaves this module, but PutOff when there is no room for a large body."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Self
+from contextlib import ExitStack, aclosing
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import httpx
 import msgspec
 
 from services.fetcher import answers, guard
+from services.fetcher.body import Body
+from services.fetcher.disk import WAITING_SHARE, Disk
 from services.fetcher.failures import translate
+from services.fetcher.hosts import PutOff
 from services.fetcher.limits import Limits
 from services.fetcher.transport import HREF, ExactTransport
 from shared.errors import DownloadError, PermanentError, Reason, TransientError
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
     from types import TracebackType
 
     from shared.settings import Settings
@@ -34,17 +37,23 @@ _HEADERS = {
 class Download(msgspec.Struct, frozen=True, kw_only=True):
     """What an origin gave. `status` is 304 only if validators were sent, and the body is then empty.
 
-    `final_url` is where redirects led, `sha256` the body's, in hex. `content_type` is what the origin claims, for telling
-    pages from other things that aren't images; `etag` and `last_modified` are for asking again.
+    The body is whoever's who gets this to close. `final_url` is where redirects led. `content_type` is what the origin claims, for
+    telling pages from other things that aren't images; `etag` and `last_modified` are for asking again.
     """
 
     final_url: str
     status: int
-    body: bytes
-    sha256: str
+    body: Body
     content_type: str | None = None
     etag: str | None = None
     last_modified: str | None = None
+
+
+class _Work(NamedTuple):
+    """A download under way: where its bytes go, and when it must be done."""
+
+    body: Body
+    deadline: asyncio.Timeout
 
 
 class Downloader:
@@ -57,18 +66,20 @@ class Downloader:
         lookup: guard.Lookup | None = None,
         tls: ssl.SSLContext | None = None,
         limits: Limits = Limits(),  # noqa: B008  (frozen)
-        allow_downgrade: bool = False,
+        make_body: Callable[[], Body] = Body,
     ) -> None:
         self._settings = settings
         self._lookup = lookup
         self._tls = tls
         self._limits = limits
-        self._allow_downgrade = allow_downgrade
-        self._guard = guard.Guard(settings.fetch_allow)
+        self._make_body = make_body
+        self._disk = Disk(max(settings.fetch_disk, settings.max_image_bytes), waiting=settings.fetch_concurrency // WAITING_SHARE)
+        self._guard = guard.Guard(settings.fetch_allow, settings.fetch_deny)
         self._ports = frozenset(port for ports in settings.fetch_ports for port in ports)
 
     async def __aenter__(self) -> Self:
-        connector = guard.connector(self._guard, self._lookup, dns_timeout=self._limits.dns)
+        lookup = self._lookup or guard.SystemLookup(guard.LOOKUPS_FOR_EACH * self._settings.fetch_concurrency)
+        connector = guard.connector(self._guard, lookup, dns_timeout=self._limits.dns)
         self._transport = ExactTransport(connector, self._tls or httpx.create_ssl_context(), self._limits)
         return self
 
@@ -79,28 +90,31 @@ class Downloader:
         """Downloads a URL, redirects included, within `fetch_timeout` seconds and `max_image_bytes` bytes.
 
         With a validator of an earlier copy the origin is asked only for something newer (RFC 9110, section 13), and the
-        Download's status may be 304. Raises DownloadError: what each reason means is in failures.py and answers.py.
+        Download's status may be 304. Raises DownloadError: what each reason means is in failures.py and answers.py; or PutOff.
         """
         headers = _HEADERS | {
             name: value for name, value in (("if-none-match", etag), ("if-modified-since", last_modified)) if value and answers.is_field_value(value)
         }
         try:
-            async with asyncio.timeout(self._settings.fetch_timeout):
-                return await self._follow(url, headers)
+            with ExitStack() as closing:
+                async with asyncio.timeout(self._settings.fetch_timeout) as deadline:
+                    found = await self._follow(url, headers, _Work(closing.enter_context(self._make_body()), deadline))
+                closing.pop_all()
+                return found
         except TimeoutError:
             raise TransientError(Reason.TIMEOUT, f"The download was not done after {self._settings.fetch_timeout:g} s.") from None
-        except DownloadError:
+        except (DownloadError, PutOff):
             raise
         except Exception as error:
             raise translate(error) from error
 
-    async def _follow(self, url: Url, headers: dict[str, str]) -> Download:
+    async def _follow(self, url: Url, headers: dict[str, str], work: _Work) -> Download:
         seen = {url.href}
         while True:
             async with aclosing(await self._ask(url, headers)) as response:
                 if response.status_code not in answers.REDIRECTS:
-                    return await self._take(url, response, conditional=len(headers) > len(_HEADERS))
-                url = answers.target(url, response, ports=self._ports, allow_downgrade=self._allow_downgrade)
+                    return await self._take(url, response, work, conditional=len(headers) > len(_HEADERS))
+                url = answers.target(url, response, ports=self._ports, allow_downgrade=self._settings.fetch_downgrade)
             if url.href in seen:
                 raise PermanentError(Reason.REDIRECT, "The origin redirects in a circle.")
             if len(seen) > self._limits.redirects:
@@ -123,35 +137,40 @@ class Downloader:
         if url.port not in self._ports:
             raise PermanentError(Reason.BLOCKED, f"Port {url.port} is not among those that may be asked.")
 
-    async def _take(self, url: Url, response: httpx.Response, *, conditional: bool) -> Download:
+    async def _take(self, url: Url, response: httpx.Response, work: _Work, *, conditional: bool) -> Download:
         if not (conditional and response.status_code == answers.NOT_MODIFIED):
             answers.check_status(response)
             answers.check_body(response, self._settings.max_image_bytes)
-        body, sha256 = await self._read(response)
+        await self._read(response, work)
         return Download(
             final_url=url.href,
             status=response.status_code,
-            body=body,
-            sha256=sha256,
+            body=work.body,
             content_type=answers.field(response, "content-type"),
             etag=answers.field(response, "etag"),
             last_modified=answers.field(response, "last-modified"),
         )
 
-    async def _read(self, response: httpx.Response) -> tuple[bytes, str]:
-        limit, size = self._settings.max_image_bytes, 0
-        chunks: list[bytes] = []
-        digest = hashlib.sha256()
+    async def _read(self, response: httpx.Response, work: _Work) -> None:
+        limit, body = self._settings.max_image_bytes, work.body
         try:
             async for chunk in response.aiter_raw():
-                size += len(chunk)
-                if size > limit:
+                if body.size + len(chunk) > limit:
                     raise answers.too_large(limit)
-                chunks.append(chunk)
-                # As it comes: hashing a large body in one go would hold up the event loop.
-                digest.update(chunk)
-        except DownloadError:
+                if body.needs_room_for(len(chunk)):
+                    await self._make_room(work, answers.expected_length(response, limit))
+                body.add(chunk)
+        except (DownloadError, PutOff):
             raise
         except Exception as error:
             raise translate(error, in_body=True) from error
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks), digest.hexdigest()
+
+    async def _make_room(self, work: _Work, size: int) -> None:
+        """Waits, while the clock of the download stands still: that there is no room is not the origin's fault."""
+        loop, due = asyncio.get_running_loop(), work.deadline.when()
+        began = loop.time()
+        work.deadline.reschedule(None)
+        try:
+            work.body.move_to_disk(await self._disk.room(size))
+        finally:
+            work.deadline.reschedule(due + loop.time() - began if due is not None else None)

@@ -10,13 +10,14 @@
 | any time limit | timeout | yes |
 | the body ended before its length, or its chunks are broken | truncated | yes |
 
-Details are sentences of our own: what a library says may name addresses inside.
+Details are sentences of our own: what a library says may name addresses inside. Nor is it logged, since it may quote a URL whose query is a secret.
 """
 
 from __future__ import annotations
 
 import logging
 import ssl
+import traceback
 
 import aiohttp
 import httpx
@@ -50,12 +51,20 @@ def translate(error: Exception, *, in_body: bool = False) -> DownloadError:  # n
     if isinstance(error, _NETWORK):
         return _truncated() if in_body else TransientError(Reason.CONNECT, "The origin can't be connected to.")
     # Something that a hostile origin got out of a library, or a mistake of ours: the log must show which.
-    _log.error("unforeseen failure of a download", exc_info=error)
+    _log.error("unforeseen failure of a download", extra={"errors": _kinds(error), "where": traceback.format_tb(error.__traceback__)})
     return _truncated() if in_body else TransientError(Reason.CONNECT, "The connection failed in an unforeseen way.")
 
 
 def _truncated() -> TransientError:
     return TransientError(Reason.TRUNCATED, "The origin ended the connection before the end of the body.")
+
+
+def _kinds(error: BaseException | None) -> list[str]:
+    found = []
+    while error is not None:
+        found.append(f"{type(error).__module__}.{type(error).__qualname__}")
+        error = error.__cause__ or error.__context__
+    return found
 
 
 def _has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:

@@ -63,7 +63,9 @@ _SVG = re.compile(rb"<(?:svg:)?svg[\s>/]", re.IGNORECASE)
 # WHATWG MIME Sniffing Standard, section 7.1: the tags with which a page begins.
 _HTML = re.compile(rb"<(?:!DOCTYPE HTML|HTML|HEAD|SCRIPT|IFRAME|H1|DIV|FONT|TABLE|A|STYLE|TITLE|B|BODY|BR|P|META|LINK)[\s>/]|<!--", re.IGNORECASE)
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
-_SNIFFED = 8192
+SNIFFED = 8192
+"""The bytes of a body that tell its kind."""
+
 _PROLOG = 20
 
 
@@ -77,10 +79,10 @@ class Recognised(msgspec.Struct, frozen=True):
 
 
 def sniff(body: bytes) -> str:
-    """The format, a key of CONTENT_TYPES, that a body begins like. Raises PermanentError: not_an_image or unsupported_format."""
+    """The format, a key of CONTENT_TYPES, that a body begins like (its first SNIFFED bytes). Raises PermanentError: not_an_image or unsupported_format."""
     if not body:
         raise PermanentError(Reason.NOT_AN_IMAGE, "The body is empty.")
-    head = body[:_SNIFFED]
+    head = body[:SNIFFED]
     if found := _KEPT.match(head):
         return str(found.lastgroup) if found.lastgroup != "BMFF" else _sniff_media_file(head)
     if found := _REFUSED_FORMAT.match(head):
@@ -96,7 +98,7 @@ def looks_like_html(body: bytes, content_type: str | None) -> bool:
 
     Content-Type alone is believed only for what looks like text, since many servers call everything text/html.
     """
-    head = body[:_SNIFFED]
+    head = body[:SNIFFED]
     claimed = (content_type or "").partition(";")[0].strip().lower() in _HTML_TYPES
     if claimed:
         return bool(head) and b"\0" not in head

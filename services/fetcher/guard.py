@@ -17,13 +17,13 @@ import contextlib
 import errno
 import socket
 import threading
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from shared.addresses import literal, may_be_asked
+from shared.addresses import embedded, literal, may_be_asked
 from shared.errors import PermanentError, Reason, TransientError
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 
     from aiohappyeyeballs.types import AddrInfoType
 
-    from shared.addresses import Network
+    from shared.addresses import Address, Network
     from shared.urls import Url
 
 DNS_TIMEOUT = 5.0
-LOOKUPS = 64
-"""Lookups under way at once. Each holds a thread until the system's resolver gives up, which may be later than DNS_TIMEOUT."""
+LOOKUPS_FOR_EACH = 2
+"""Lookups under way at once, for each download that may be. Each holds a thread until the system's resolver gives up, which may be later than
+DNS_TIMEOUT: so a download finds one free also when the one before it in its place gave up waiting."""
 
 MAX_ADDRESSES = 8
 """Of an answer, so many are dialled at most: nobody should make us knock on a hundred doors."""
@@ -68,22 +69,27 @@ class Lookup(Protocol):
 
 
 class Guard:
-    """Decides for one set of allowed networks, and makes the sockets of a connector."""
+    """Decides for one set of allowed and denied networks, of which the denied win, and makes the sockets of a connector."""
 
-    def __init__(self, allow: Sequence[Network] = ()) -> None:
+    def __init__(self, allow: Sequence[Network] = (), deny: Sequence[Network] = ()) -> None:
         self._allow = allow
+        self._deny = deny
 
     def permits(self, address: str) -> bool:
         """Whether an address, as text, may be dialled. What is no address may not."""
         try:
-            return may_be_asked(ip_address(address), self._allow)
+            return self._may_be_asked(ip_address(address))
         except ValueError:
             return False
+
+    def _may_be_asked(self, address: Address) -> bool:
+        ends = (address, *embedded(address)) if isinstance(address, IPv6Address) else (address,)
+        return not any(end in network for end in ends for network in self._deny) and may_be_asked(address, self._allow)
 
     def check(self, url: Url) -> None:
         """Refuses a literal address before anything is done for it. Raises PermanentError (blocked)."""
         address = literal(url.host)
-        if address is not None and not may_be_asked(address, self._allow):
+        if address is not None and not self._may_be_asked(address):
             raise blocked()
         # A name without a dot is looked up in this machine's own search domains: it is inside by its nature.
         if address is None and "." not in url.host and not self._allow:
@@ -145,7 +151,7 @@ class SystemLookup:
     hold all of them. Daemon threads, since the system's resolver can't be interrupted and an exit must not wait for it.
     """
 
-    def __init__(self, limit: int = LOOKUPS) -> None:
+    def __init__(self, limit: int) -> None:
         self._free = asyncio.Semaphore(limit)
 
     async def __call__(self, host: str) -> Sequence[str]:
@@ -178,7 +184,7 @@ class SystemLookup:
         return await answer
 
 
-def connector(guard: Guard, lookup: Lookup | None = None, *, dns_timeout: float = DNS_TIMEOUT) -> aiohttp.TCPConnector:
+def connector(guard: Guard, lookup: Lookup, *, dns_timeout: float = DNS_TIMEOUT) -> aiohttp.TCPConnector:
     """A connector all of whose connections the guard has seen. How many there are is the caller's to limit."""
     return aiohttp.TCPConnector(
         limit=0,
@@ -186,6 +192,6 @@ def connector(guard: Guard, lookup: Lookup | None = None, *, dns_timeout: float 
         keepalive_timeout=5,
         # A cache of checked answers, of 1,000 hosts at most; what it gives is checked again when it is dialled.
         ttl_dns_cache=DNS_CACHE_SECONDS,
-        resolver=GuardedResolver(guard, lookup or SystemLookup(), timeout=dns_timeout),
+        resolver=GuardedResolver(guard, lookup, timeout=dns_timeout),
         socket_factory=guard.socket,
     )

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from services.fetcher import answers
 from services.fetcher.hosts import LONGEST_SECONDS, NEAR_SECONDS, Hosts, PutOff
+from services.fetcher.parts import Parts
 from shared import retry, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, UrlRefused
-from shared.events import DownloadDelayed, DownloadFailed, ImageFetched
+from shared.events import DownloadDelayed, DownloadFailed, ImageFetched, ImageUnchanged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.fetcher.download import Downloader
+    from services.fetcher.download import Download, Downloader
     from services.fetcher.recognise import Recogniser
+    from shared.broker import Publisher
     from shared.events import DownloadRequested
     from shared.settings import Settings
 
@@ -30,14 +33,15 @@ log = logging.getLogger("bowerbird.fetcher")
 class Handlers:
     """The fetcher's subscriber."""
 
-    def __init__(self, downloader: Downloader, recogniser: Recogniser, settings: Settings) -> None:
+    def __init__(self, downloader: Downloader, recogniser: Recogniser, settings: Settings, publisher: Publisher) -> None:
         self._downloader = downloader
         self._recogniser = recogniser
         self._settings = settings
+        self._parts = Parts(publisher)
         self._hosts = Hosts(settings.host_concurrency)
 
     async def on_download_requested(self, request: DownloadRequested) -> Sequence[Publication]:
-        """One attempt: image-fetched; or download-delayed and the next request; or download-failed; or the same request, later."""
+        """One attempt: image-fetched, or image-unchanged; or download-delayed and the next request; or download-failed; or the same request, later."""
         if request.not_before and (early := (request.not_before - datetime.now(UTC)).total_seconds()) > NEAR_SECONDS:
             # No further than a turn is promised, whatever another machine's clock says.
             return [self._later(request, min(early, LONGEST_SECONDS))]
@@ -53,7 +57,7 @@ class Handlers:
     def _later(self, request: DownloadRequested, seconds: float) -> Publication:
         return Publication(request, *retry.put_off(seconds, self._settings.retry_delays))
 
-    async def _fetch(self, request: DownloadRequested, started: float) -> ImageFetched:
+    async def _fetch(self, request: DownloadRequested, started: float) -> ImageFetched | ImageUnchanged:
         try:
             # Parsed again: what comes from a queue is no more to be trusted than what came over HTTP.
             url = urls.parse(request.url, ports=self._settings.fetch_ports)
@@ -61,13 +65,22 @@ class Handlers:
             raise PermanentError(Reason.BLOCKED, error.detail) from error
         last = retry.is_last(attempt=request.attempt, snoozes=request.snoozes, delays=self._settings.retry_delays)
         async with self._hosts[f"{url.host}:{url.port}"].turn(last=last):
-            copy = await self._downloader.download(url)
-        image = await self._recogniser.recognise(copy.body)
-        return ImageFetched(
+            copy = await self._downloader.download(url, etag=request.etag, last_modified=request.last_modified)
+        with copy.body:
+            if copy.status == answers.NOT_MODIFIED:
+                return _unchanged(request, copy, started)
+            return await self._fetched(request, copy, started)
+
+    async def _fetched(self, request: DownloadRequested, copy: Download, started: float) -> ImageFetched:
+        image, body = await self._recogniser.recognise(copy.body), copy.body
+        fetched = ImageFetched(
             image=request.image, revision=request.revision, attempt=request.attempt, url=request.url, final_url=copy.final_url,
             fetched_at=datetime.now(UTC), took_ms=_milliseconds(started), format=image.format.lower(), content_type=image.content_type,
-            width=image.width, height=image.height, sha256=copy.sha256, etag=copy.etag, last_modified=copy.last_modified, body=copy.body,
+            width=image.width, height=image.height, sha256=body.sha256, etag=copy.etag, last_modified=copy.last_modified, body=body.content or b"",
         )  # fmt: skip
+        if body.content is not None:
+            return fetched
+        return msgspec.structs.replace(fetched, file=await self._parts.publish(request, body), parts=body.parts, size=body.size)
 
     def _failed(self, request: DownloadRequested, error: DownloadError, took_ms: int) -> Sequence[Publication]:
         now = datetime.now(UTC)
@@ -85,6 +98,14 @@ class Handlers:
             Publication(DownloadDelayed(**facts, next_attempt_at=now + timedelta(seconds=again.wait))),
             Publication(following, delay=again.delay, wait=again.wait),
         ]
+
+
+def _unchanged(request: DownloadRequested, copy: Download, started: float) -> ImageUnchanged:
+    """With the validators of the 304, if it has them (RFC 9110, section 15.4.5), else with those that were asked with."""
+    return ImageUnchanged(
+        image=request.image, revision=request.revision, attempt=request.attempt, checked_at=datetime.now(UTC), took_ms=_milliseconds(started),
+        etag=copy.etag or request.etag, last_modified=copy.last_modified or request.last_modified,
+    )  # fmt: skip
 
 
 def _milliseconds(since: float) -> int:

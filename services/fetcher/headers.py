@@ -9,6 +9,10 @@ Pillow to decide, outside of this process (sandbox.py). So a hostile file has no
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.fetcher.body import View
 
 Size = tuple[int, int]
 
@@ -19,8 +23,8 @@ _BLOCKS = 4_000
 _TAIL = 64 * 1024
 
 
-def size_of(name: str, body: bytes) -> Size | None:
-    """Width and height in pixels of a whole file of a format, or None: not known here."""
+def size_of(name: str, body: bytes | View) -> Size | None:
+    """Width and height in pixels of a whole file of a format, or None: not known here. Of a large file only places are looked at."""
     reader = {"JPEG": _jpeg, "PNG": _png, "GIF": _gif, "WEBP": _webp}.get(name)
     try:
         size = reader(body) if reader else None
@@ -29,15 +33,15 @@ def size_of(name: str, body: bytes) -> Size | None:
     return size if size and size[0] > 0 and size[1] > 0 else None
 
 
-def _big(body: bytes, at: int, length: int) -> int:
+def _big(body: bytes | View, at: int, length: int) -> int:
     return int.from_bytes(body[at : at + length], "big")
 
 
-def _little(body: bytes, at: int, length: int) -> int:
+def _little(body: bytes | View, at: int, length: int) -> int:
     return int.from_bytes(body[at : at + length], "little")
 
 
-def _jpeg(body: bytes) -> Size | None:
+def _jpeg(body: bytes | View) -> Size | None:
     """ITU-T T.81, annex B: segments up to the first scan, one of which is a frame header that everybody can read."""
     size, at = None, 2
     for _ in range(_SEGMENTS):
@@ -65,7 +69,7 @@ _PNG_DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: 
 _SMALL_PROFILE = 64 * 1024
 
 
-def _png(body: bytes) -> Size | None:
+def _png(body: bytes | View) -> Size | None:
     """W3C PNG, third edition, sections 5.3 and 11.2: IHDR first, IDAT, and IEND at the end."""
     if body[8:16] != b"\0\0\0\x0dIHDR" or zlib.crc32(body[12:29]) != _big(body, 29, 4):
         return None
@@ -86,7 +90,7 @@ def _png(body: bytes) -> Size | None:
     return None
 
 
-def _gif(body: bytes) -> Size | None:
+def _gif(body: bytes | View) -> Size | None:
     """GIF89a: the logical screen, widened as Pillow does it where the first frame reaches beyond."""
     if body[-1] != 0x3B:  # the trailer
         return None
@@ -108,7 +112,7 @@ def _gif(body: bytes) -> Size | None:
     return None
 
 
-def _webp(body: bytes) -> Size | None:
+def _webp(body: bytes | View) -> Size | None:
     """RFC 9649, section 2: one image, or (VP8X) a canvas and what is on it."""
     if len(body) + 1 < 8 + _little(body, 4, 4):  # some writers count a padding byte that they don't write
         return None
@@ -129,7 +133,7 @@ def _webp(body: bytes) -> Size | None:
     return None
 
 
-def _webp_frame(kind: bytes, body: bytes, at: int) -> Size | None:
+def _webp_frame(kind: bytes, body: bytes | View, at: int) -> Size | None:
     if kind == b"VP8 " and body[at + 3 : at + 6] == b"\x9d\x01\x2a" and not body[at] & 1:  # RFC 6386, section 9.1
         return _little(body, at + 6, 2) & 0x3FFF, _little(body, at + 8, 2) & 0x3FFF
     if kind == b"VP8L" and body[at] == 0x2F:  # RFC 9649, section 3.4

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from services.fetcher import descriptors
 from services.fetcher.callbacks import PREFETCH, Callbacks
 from services.fetcher.download import Downloader
 from services.fetcher.handlers import Handlers
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = logging.getLogger("bowerbird.fetcher")
+
+DESCRIPTORS_FOR_EACH = 4
+"""Open files for each download under way: its connection, those it tries at the same time, one that is kept for the next, and its body's file."""
+
+OTHER_DESCRIPTORS = 100
 
 
 def main() -> int:
@@ -40,13 +45,13 @@ async def fetcher(
     `downloader` and `caller` make what it downloads and calls back with: tests give theirs another DNS.
     """
     amqp_url = settings.require("amqp_url")
+    descriptors.raise_limit(DESCRIPTORS_FOR_EACH * settings.fetch_concurrency + OTHER_DESCRIPTORS)
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()
-        settings = _within(settings, publisher.max_body)
         downloads = await stack.enter_async_context(downloader(settings))
         recogniser = await stack.enter_async_context(Recogniser(settings))
-        handlers = Handlers(downloads, recogniser, settings)
+        handlers = Handlers(downloads, recogniser, settings, publisher)
         broker = make_broker(amqp_url, grace=settings.grace)
         subscribe(broker, topology.DOWNLOAD_REQUESTED, handlers.on_download_requested, publisher, prefetch=settings.fetch_concurrency)
         if settings.webhook_secret:  # else callbacks wait in their queue for a fetcher that can sign them
@@ -55,11 +60,3 @@ async def fetcher(
         await stack.enter_async_context(consuming(broker, publisher))
         log.info("fetching")
         yield
-
-
-def _within(settings: Settings, max_body: int) -> Settings:
-    """Settings under which no image is larger than one message may be."""
-    if settings.max_image_bytes <= max_body:
-        return settings
-    log.warning("RabbitMQ takes no larger image", extra={"max_image_bytes": max_body, "setting": settings.max_image_bytes})
-    return dataclasses.replace(settings, max_image_bytes=max_body)

@@ -26,9 +26,11 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
+from services.fetcher import frames
 from shared.errors import PermanentError, Reason
 
 if TYPE_CHECKING:
+    from services.fetcher.frames import Most
     from services.fetcher.headers import Size
 
 DECODED_PIXELS = 25_000_000
@@ -43,26 +45,28 @@ _BOXES = 1_000
 _STRIPS = (273, 279), (324, 325)  # TIFF 6.0: offsets and byte counts of strips, and of tiles
 
 
-def open_with_pillow(name: str, body: bytes, *, max_pixels: int) -> Size:
+def open_with_pillow(name: str, body: bytes, most: Most) -> Size:
     """Width and height in pixels of a file of the format `name` (formats.CONTENT_TYPES).
 
     Raises PermanentError: not_an_image (its header is broken), truncated, too_many_pixels, too_large (text in a PNG
     that grows beyond its limit). Any time and memory may pass before that, and Pillow's global limits are set.
     """
+    frames.check(name, body, most, steps=frames.WITHOUT_END)
     if name == "PNG":
         _check_text(body)
-    Image.MAX_IMAGE_PIXELS = max_pixels
+    Image.MAX_IMAGE_PIXELS = most.pixels
     PngImagePlugin.MAX_TEXT_CHUNK = max(_INFLATED.values())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(body), formats=[name]) as image:
+                most.check_frames(getattr(image, "n_frames", 1) if name == "AVIF" else 1)
                 return _whole(name, image, body)
     except (PermanentError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PermanentError(Reason.TOO_MANY_PIXELS, f"The image has more than {max_pixels:,} pixels.") from None
+        raise PermanentError(Reason.TOO_MANY_PIXELS, f"The image has more than {most.pixels:,} pixels.") from None
     except Exception:  # noqa: BLE001  (a broken file gets anything out of a plug-in, from KeyError to RecursionError)
         raise PermanentError(Reason.NOT_AN_IMAGE, f"The body begins like {name}, but its header is broken or cut off.") from None
 

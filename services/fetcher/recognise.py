@@ -9,36 +9,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from services.fetcher import headers
-from services.fetcher.formats import CONTENT_TYPES, Recognised, looks_like_html, sniff
+from services.fetcher import frames, headers
+from services.fetcher.formats import CONTENT_TYPES, SNIFFED, Recognised, looks_like_html, sniff
+from services.fetcher.frames import Most
 from services.fetcher.opening import open_with_pillow
 from services.fetcher.sandbox import Sandbox
-from shared.errors import PermanentError, Reason
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from services.fetcher.body import Body, View
     from services.fetcher.headers import Size
     from shared.settings import Settings
 
 __all__ = ["Recognised", "Recogniser", "looks_like_html", "recognise"]
 
 
-def recognise(body: bytes, *, max_pixels: int) -> Recognised:
+def recognise(body: bytes, most: Most) -> Recognised:
     """Recognises an image, Pillow's part included, in this process: for tests and tools, not for strangers' files.
 
     Raises PermanentError: not_an_image, unsupported_format, too_many_pixels, truncated or too_large (a PNG's text).
     """
     name = sniff(body)
-    return _result(name, headers.size_of(name, body) or open_with_pillow(name, body, max_pixels=max_pixels), max_pixels)
+    return _result(name, _by_header(name, body, most) or open_with_pillow(name, body, most), most)
 
 
 class Recogniser:
     """Recognises images in bounded time and memory, without holding up the event loop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._max_pixels = settings.max_pixels
-        self._sandbox = Sandbox(max_pixels=settings.max_pixels)
+        self._most = Most.of(settings)
+        self._sandbox = Sandbox(self._most)
 
     async def __aenter__(self) -> Self:
         await self._sandbox.__aenter__()
@@ -47,14 +48,18 @@ class Recogniser:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._sandbox.__aexit__(kind, error, trace)
 
-    async def recognise(self, body: bytes) -> Recognised:
+    async def recognise(self, body: Body) -> Recognised:
         """As `recognise` above, and not_an_image too for a file that Pillow can't open in time or memory, or TransientError."""
-        name = sniff(body)
-        return _result(name, headers.size_of(name, body) or await self._sandbox.size_of(body), self._max_pixels)
+        name = sniff(body.first(SNIFFED))
+        return _result(name, _by_header(name, body.view, self._most) or await self._sandbox.size_of(body), self._most)
 
 
-def _result(name: str, size: Size, max_pixels: int) -> Recognised:
+def _by_header(name: str, body: bytes | View, most: Most) -> Size | None:
+    size = headers.size_of(name, body)
+    return size if size and frames.check(name, body, most) else None
+
+
+def _result(name: str, size: Size, most: Most) -> Recognised:
+    most.check_size(size)
     width, height = size
-    if width * height > max_pixels:
-        raise PermanentError(Reason.TOO_MANY_PIXELS, f"The image has {width:,} by {height:,} pixels, more than {max_pixels:,}.")
     return Recognised(name, CONTENT_TYPES[name], width, height)

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from services.fetcher.body import Body
 from shared.errors import PermanentError, Reason, TransientError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from services.fetcher.frames import Most
     from services.fetcher.headers import Size
 
 PROCESSES = 2
@@ -49,8 +51,8 @@ class Verdict(msgspec.Struct, array_like=True):
 class Sandbox:
     """Up to PROCESSES processes, started when first needed and again when they have died."""
 
-    def __init__(self, *, max_pixels: int, processes: int = PROCESSES, deadline: float = DEADLINE, python: str = sys.executable) -> None:
-        self._max_pixels = max_pixels
+    def __init__(self, most: Most, *, processes: int = PROCESSES, deadline: float = DEADLINE, python: str = sys.executable) -> None:
+        self._most = most
         self._deadline = deadline
         self._python = python
         self._idle: list[asyncio.subprocess.Process] = []
@@ -63,7 +65,7 @@ class Sandbox:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await asyncio.gather(*(self._end(process) for process in list(self.processes)))
 
-    async def size_of(self, body: bytes) -> Size:
+    async def size_of(self, body: Body) -> Size:
         """Width and height in pixels. Raises PermanentError as open_with_pillow does; not_an_image if a process died of it twice.
 
         Raises TransientError (timeout) if no process can be started.
@@ -79,7 +81,7 @@ class Sandbox:
                 return verdict.width, verdict.height
         raise _unreadable()
 
-    async def _ask(self, body: bytes) -> Verdict | None:
+    async def _ask(self, body: Body) -> Verdict | None:
         process = await self._take()
         try:
             async with asyncio.timeout(self._deadline):
@@ -111,7 +113,7 @@ class Sandbox:
 
     async def _start(self) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            self._python, "-m", "services.fetcher.sandboxed", str(self._max_pixels),
+            self._python, "-m", "services.fetcher.sandboxed", str(self._most.pixels), str(self._most.frames),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             cwd=Path(__file__).parents[2], env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             # Ctrl-C is for us: the process ends with its input, after the file that it has.
@@ -120,7 +122,7 @@ class Sandbox:
         self.processes.add(process)
         try:
             async with asyncio.timeout(START):
-                await _exchange(process, b"")
+                await _exchange(process, Body())
         except BaseException:
             await asyncio.shield(self._end(process))
             raise
@@ -134,14 +136,16 @@ class Sandbox:
         self.processes.discard(process)
 
 
-async def _exchange(process: asyncio.subprocess.Process, body: bytes) -> Verdict:
+async def _exchange(process: asyncio.subprocess.Process, body: Body) -> Verdict:
     if process.stdin is None or process.stdout is None:
         raise ConnectionError
-    process.stdin.write(len(body).to_bytes(_LENGTH, "big"))
-    for at in range(0, len(body), _PIECE):
-        # In pieces, since a large body in one go is copied in one go, and nothing else runs meanwhile.
-        process.stdin.write(body[at : at + _PIECE])
-        await process.stdin.drain()
+    process.stdin.write(body.size.to_bytes(_LENGTH, "big"))
+    for number in range(body.parts):
+        part = body.part(number)
+        for at in range(0, len(part), _PIECE):
+            # In pieces, since much in one go is copied in one go, and nothing else runs meanwhile.
+            process.stdin.write(part[at : at + _PIECE])
+            await process.stdin.drain()
     length = int.from_bytes(await process.stdout.readexactly(_LENGTH), "big")
     return msgspec.msgpack.decode(await process.stdout.readexactly(length), type=Verdict)
 

@@ -1,4 +1,4 @@
-"""What runs inside a process of sandbox.py: `python -m services.fetcher.sandboxed MAX_PIXELS`, bodies in, verdicts out."""
+"""What runs inside a process of sandbox.py: `python -m services.fetcher.sandboxed MAX_PIXELS MAX_FRAMES`, bodies in, verdicts out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import BinaryIO
 import msgspec
 
 from services.fetcher.formats import sniff
+from services.fetcher.frames import Most
 from services.fetcher.opening import open_with_pillow
 from services.fetcher.sandbox import Verdict
 from shared.errors import PermanentError, Reason
@@ -27,22 +28,22 @@ def main() -> None:
         (resource.RLIMIT_FSIZE, 0),
     ):
         resource.setrlimit(limit, (value, value))
-    serve(sys.stdin.buffer, sys.stdout.buffer, max_pixels=int(sys.argv[1]))
+    serve(sys.stdin.buffer, sys.stdout.buffer, Most(*map(int, sys.argv[1:])))
 
 
-def serve(source: BinaryIO, sink: BinaryIO, *, max_pixels: int) -> None:
+def serve(source: BinaryIO, sink: BinaryIO, most: Most) -> None:
     """Reads bodies and writes verdicts, each after its length in eight bytes, until `source` ends."""
     while head := source.read(_LENGTH):
         body = source.read(int.from_bytes(head, "big"))
-        answer = msgspec.msgpack.encode(verdict(body, max_pixels=max_pixels))
+        answer = msgspec.msgpack.encode(verdict(body, most))
         sink.write(len(answer).to_bytes(_LENGTH, "big") + answer)
         sink.flush()
 
 
-def verdict(body: bytes, *, max_pixels: int) -> Verdict:
+def verdict(body: bytes, most: Most) -> Verdict:
     """Pillow's word on a body, as a message."""
     try:
-        width, height = open_with_pillow(sniff(body), body, max_pixels=max_pixels)
+        width, height = open_with_pillow(sniff(body), body, most)
     except PermanentError as error:
         return Verdict(reason=error.reason, detail=error.detail)
     except MemoryError:

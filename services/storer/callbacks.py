@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from shared.deliveries import Deliveries
     from shared.events import CallbackAttempted, CallbackRequested, ImageFailed
+    from shared.status import Status
 
 BATCH_ITEMS = 64
 Json = dict[str, Any]
@@ -40,7 +41,7 @@ class Callbacks:
         kind = Kind.IMAGE_STORED if isinstance(event, ImageStored) else Kind.IMAGE_FAILED
         return await self._tell(event.image, event.revision, kind, callback, image_payload(event, self._base, source_url))
 
-    async def for_batch(self, batch_id: str, counts: Mapping[str, int], total: int, callback: str, at: datetime) -> list[Publication]:
+    async def for_batch(self, batch_id: str, counts: Mapping[Status, int], total: int, callback: str, at: datetime) -> list[Publication]:
         """Tells `callback` that nothing more will happen to any image of a batch: once, however often this is called."""
         return await self._tell(batch_id, 1, Kind.BATCH_COMPLETED, callback, batch_payload(batch_id, counts, total, at, self._base))
 
@@ -76,7 +77,7 @@ def image_payload(event: ImageStored | ImageFailed, base: str, source_url: str |
     return _message(Kind.IMAGE_FAILED, event.failed_at, data)
 
 
-def batch_payload(batch_id: str, counts: Mapping[str, int], total: int, at: datetime, base: str) -> Json:
+def batch_payload(batch_id: str, counts: Mapping[Status, int], total: int, at: datetime, base: str) -> Json:
     """What is said of a batch. `counts` are by status."""
     links = {"self": f"{base}/batches/{batch_id}", "images": f"{base}/images?batch={batch_id}"}
     return _message(Kind.BATCH_COMPLETED, at, {"id": batch_id, "total": total, "counts": dict(counts), "links": links})

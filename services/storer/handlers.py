@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from services.storer.pages import Pages
+from services.storer.parts import MOST_PARTS, Parts
 from shared import outcomes
 from shared.batching import Batcher
 from shared.blobs import Blob
@@ -16,12 +17,14 @@ from shared.status import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bson import ObjectId
+
     from services.storer.callbacks import Callbacks
     from shared.blobs import Blobs
     from shared.catalog import Catalog
     from shared.dead_letters import DeadLetters, Died
     from shared.dispatch import Dispatcher
-    from shared.events import DownloadDelayed, Event, ImageFetched, ImageUnchanged, PageScanned
+    from shared.events import DownloadDelayed, Event, ImageFetched, ImagePart, ImageUnchanged, PageScanned
     from shared.image import Image, Standing
 
 BATCH_ITEMS = 64
@@ -29,23 +32,37 @@ BATCH_BYTES = 16 * 1024 * 1024
 WRITERS = 2
 """One batch is being encoded while the other's journal is being written."""
 
+_ARRIVED = (Status.STORED, Status.EXPANDED)
+"""An image that arrives changes nothing any more."""
+
 
 class Handlers:
-    """The storer's subscribers. Each returns when MongoDB has the outcome in a majority's journals."""
+    """The storer's subscribers. Each returns when MongoDB has the outcome in a majority's journals. An image may have up to `most_parts` parts."""
 
-    def __init__(self, images: Catalog, blobs: Blobs, dead_letters: DeadLetters, dispatcher: Dispatcher, callbacks: Callbacks) -> None:
+    def __init__(
+        self, images: Catalog, blobs: Blobs, dead_letters: DeadLetters, dispatcher: Dispatcher, callbacks: Callbacks, *, most_parts: int = MOST_PARTS
+    ) -> None:
         self._images = images
         self._pages = Pages(images, dispatcher)
         self._blobs = blobs
         self._dead_letters = dead_letters
         self._callbacks = callbacks
+        self._parts = Parts(blobs, most=most_parts)
         self._fetched: Batcher[ImageFetched, Standing | None] = Batcher(
             self._store, max_items=BATCH_ITEMS, max_size=BATCH_BYTES, size=lambda event: len(event.body), writers=WRITERS
         )
+        self._closed: Batcher[tuple[ImageFetched, ObjectId], Standing | None] = Batcher(self._point, max_items=BATCH_ITEMS, writers=WRITERS)
         self._unfetched: Batcher[DownloadDelayed | DownloadFailed, Standing | None] = Batcher(self._note, max_items=4 * BATCH_ITEMS)
+
+    async def on_image_part(self, event: ImagePart) -> list[Publication]:
+        """A part of the bytes to GridFS; image-fetched follows, or was here before."""
+        await self._parts.write(event)
+        return []
 
     async def on_image_fetched(self, event: ImageFetched) -> list[Publication]:
         """Bytes to GridFS, facts to the image's document."""
+        if event.parts:
+            return await self._on_parts(event)
         standing = await self._fetched.add(event)
         return await self._tell(_image_stored(event), standing) if standing else []
 
@@ -82,11 +99,28 @@ class Handlers:
         await self._dead_letters.keep(died)
         return []
 
+    async def _on_parts(self, event: ImageFetched) -> list[Publication]:
+        file = await self._parts.file_of(event)
+        if file:
+            standing = await self._closed.add((event, file))
+            if str(file) != event.file:  # only now: should this be repeated, the document holds already
+                await self._parts.discard(event)
+        else:
+            found = (await self._images.standing([event.image])).get(event.image)
+            if found and found.revision == event.revision and found.status not in _ARRIVED:
+                return [await self._parts.later(event)]
+            # Nobody waits for it any more; if that is because this was done before, its parts may be gone for good.
+            standing = found if found and found[:2] == (event.revision, Status.STORED) else None
+        return await self._tell(_image_stored(event), standing) if standing else []
+
     async def _store(self, events: list[ImageFetched]) -> Sequence[Standing | None]:
         # Bytes first: a document that says `stored` must never point at nothing.
         files = await self._blobs.store([Blob(event.sha256, event.body, event.content_type) for event in events])
-        await self._images.store(list(zip(events, files, strict=True)))
-        return await self._hold(events, Status.STORED)
+        return await self._point(list(zip(events, files, strict=True)))
+
+    async def _point(self, stored: list[tuple[ImageFetched, ObjectId]]) -> list[Standing | None]:
+        await self._images.store(stored)
+        return await self._hold([event for event, _ in stored], Status.STORED)
 
     async def _note(self, events: list[DownloadDelayed | DownloadFailed]) -> Sequence[Standing | None]:
         await self._images.settle([update for event in events for update in outcomes.unfetched(event)])

@@ -6,12 +6,15 @@ import asyncio
 import logging
 import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from services.storer.callbacks import Callbacks
+from services.storer.completion import Completion
 from services.storer.handlers import Handlers
-from services.storer.housekeeping import EVERY, Housekeeping
+from services.storer.housekeeping import Housekeeping
 from shared import process, topology
+from shared.batches import Batches
 from shared.blobs import Blobs
 from shared.broker import Publisher
 from shared.catalog import Catalog
@@ -19,6 +22,7 @@ from shared.consumer import consuming, make_broker, subscribe
 from shared.dead_letters import DeadLetters, read
 from shared.deliveries import Deliveries
 from shared.dispatch import Dispatcher
+from shared.events import PART_BYTES
 from shared.leases import Lease
 from shared.mongo import Mongo
 
@@ -32,6 +36,9 @@ log = logging.getLogger("bowerbird.storer")
 STORE_SECONDS = 30.0
 PREFETCH = 128
 """Twice what one batch takes, so that the next is there when it is written."""
+
+PARTS_PREFETCH = 16
+"""As many as are being written at once: a storer's memory is bounded by it, and what it doesn't take is another's."""
 
 DEAD_PREFETCH = 8
 PAGES_PREFETCH = 4
@@ -51,16 +58,18 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
         mongo = Mongo(mongo_url, timeout=STORE_SECONDS)
         # In a thread: it takes leave of the server, and waits for a while if there is none.
         stack.push_async_callback(asyncio.to_thread, mongo.close)
-        images, blobs = Catalog(mongo), Blobs(mongo)
+        images, batches, blobs = Catalog(mongo), Batches(mongo), Blobs(mongo)
         dead_letters, deliveries = DeadLetters(mongo, blobs), Deliveries(mongo)
-        for collection in (images, blobs, dead_letters, deliveries):
+        for collection in (images, batches, blobs, dead_letters, deliveries):
             await process.patiently(collection.create_indexes)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()
         dispatcher = await stack.enter_async_context(Dispatcher(publisher, images))
         callbacks = Callbacks(deliveries, settings.public_url or "")
-        handlers = Handlers(images, blobs, dead_letters, dispatcher, callbacks)
+        most_parts = -(-settings.max_image_bytes // PART_BYTES)
+        handlers = Handlers(images, blobs, dead_letters, dispatcher, callbacks, most_parts=most_parts)
         broker = make_broker(amqp_url, grace=settings.grace)
+        subscribe(broker, topology.IMAGE_PART, handlers.on_image_part, publisher, prefetch=PARTS_PREFETCH)
         subscribe(broker, topology.IMAGE_FETCHED, handlers.on_image_fetched, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.IMAGE_UNCHANGED, handlers.on_image_unchanged, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.PAGE_SCANNED, handlers.on_page_scanned, publisher, prefetch=PAGES_PREFETCH)
@@ -69,7 +78,11 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
         subscribe(broker, topology.CALLBACK_ATTEMPTED, callbacks.on_callback_attempted, publisher, prefetch=PREFETCH)
         subscribe(broker, topology.DEAD, handlers.on_dead_letter, publisher, prefetch=DEAD_PREFETCH, read=read)
         await stack.enter_async_context(consuming(broker, publisher))
-        lease = Lease(mongo, "housekeeping", holder=uuid.uuid4().hex, seconds=2 * EVERY.total_seconds())
-        await stack.enter_async_context(process.beside(Housekeeping(mongo, dead_letters).run(lease)))
+        own = uuid.uuid4().hex
+        completion = Completion(batches, images, callbacks, publisher)
+        await stack.enter_async_context(process.beside(completion.run(Lease(mongo, "batches", holder=own))))
+        housekeeping = Housekeeping(mongo, dead_letters, unreferenced_for=timedelta(seconds=settings.keep_unreferenced))
+        lease = Lease(mongo, "housekeeping", holder=own, seconds=2 * housekeeping.every.total_seconds())
+        await stack.enter_async_context(process.beside(housekeeping.run(lease)))
         log.info("storing")
         yield

@@ -40,7 +40,7 @@ _ATTEMPTED = events.CallbackAttempted(
 EVENTS: list[events.Event] = [
     replace(_REQUESTED, etag='"x"', last_modified="Fri, 02 Jan 2026 03:04:05 GMT"),
     events.ImagePart(image=IMAGE, revision=1, file=FILE, number=2, body=b"\0\xff"),
-    replace(_FETCHED, file=FILE, parts=3, size=2**21 + 2, body=b""),
+    replace(_FETCHED, file=FILE, parts=3, size=2**21 + 2, waits=4, body=b""),
     events.ImageUnchanged(image=IMAGE, revision=2, checked_at=AT, took_ms=250, etag='"x"'),
     replace(
         _SCANNED, alternatives={URL: ["http://example.com/a-small.png"]}, skipped=1, refused=2, beyond=3, final_url=PAGE, took_ms=250, etag='"x"'

@@ -29,7 +29,7 @@ async def test_an_image_arrives_as_it_was(pipeline: Pipeline, origin: Origin) ->
     assert [attempt["reason"] for attempt in found["attempts"]] == [None]
     assert await pipeline.content(location) == picture
     listed = (await pipeline.client.get("/images")).json()
-    assert listed["items"] == [found]
+    assert listed["items"] == [{name: value for name, value in found.items() if name not in {"pages", "same_bytes"}}]
 
 
 async def test_fifty_clients_who_post_one_url_at_once_make_one_image(pipeline: Pipeline, origin: Origin) -> None:

@@ -36,6 +36,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
 def main():
+    assert os.environ["BOWERBIRD_WEBHOOK_SECRET"].startswith("whsec_")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     http.server.HTTPServer((os.environ["BOWERBIRD_HOST"], int(os.environ["BOWERBIRD_PORT"])), Handler).serve_forever()
 """

@@ -12,20 +12,33 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import aio_pika
 import pytest
 
-from services.storer.callbacks import Callbacks
-from services.storer.handlers import Handlers
 from shared import events, topology
 from shared.broker import Publisher
 from shared.dead_letters import DeadLetters
-from shared.deliveries import Deliveries
-from shared.dispatch import Dispatcher
 from tests.crashing import AFTER, BEFORE, FIRST, LAST, Crash
 from tests.origin import Origin, body, image, status
-from tests.redelivery import AT, DELAYS, Ending, add, alike, at, dead, delayed, die, failed, fetched, fetcher, fetchers_and_storer, storer
+from tests.redelivery import (
+    AT,
+    DELAYS,
+    Ending,
+    add,
+    alike,
+    at,
+    dead,
+    delayed,
+    die,
+    failed,
+    fetched,
+    fetcher,
+    fetchers_and_storer,
+    storer,
+    storer_handlers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from services.storer.handlers import Handlers
     from shared.blobs import Blobs
     from shared.catalog import Catalog
     from shared.mongo import Mongo
@@ -263,8 +276,7 @@ FORMER = (partial(delayed, attempt=7), partial(failed, attempt=8), partial(fetch
 async def test_in_whatever_order_and_however_often_the_outcomes_come_the_document_ends_the_same(
     mongo: Mongo, blobs: Blobs, catalog: Catalog, outcomes: tuple[Callable[[str], events.Event], ...], status: str, history: list[int]
 ) -> None:
-    # Its dispatcher has nothing to do: none of these is a page.
-    handlers = Handlers(catalog, blobs, DeadLetters(mongo, blobs), Dispatcher(Publisher("amqp://nowhere"), catalog), Callbacks(Deliveries(mongo), ""))
+    handlers = storer_handlers(mongo, catalog, blobs)
     permutations = list(itertools.permutations(outcomes))
     # Each once; each twice; and an outcome of a former revision among them.
     repeated = [once + again for once, again in itertools.product(permutations, repeat=2)]

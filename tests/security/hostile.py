@@ -103,6 +103,31 @@ def _avif_of(width: int, height: int) -> bytes:
     return content[:at] + struct.pack(">II", width, height) + content[at + 8 :]
 
 
+def _gif_of_frames(*frames: tuple[int, int, int, int]) -> bytes:
+    pixel = b"\0\x02\x02\x4c\x01\0"
+    return _GIF[: 13 + (3 << (_GIF[10] & 7) + 1)] + b"".join(b"\x2c" + struct.pack("<HHHH", *frame) + pixel for frame in frames) + b";"
+
+
+def _webp_of_frames(count: int) -> bytes:
+    content = _webp_of(64, 48)
+    content += content[content.index(b"ANMF") :] * (count - 1)
+    return content[:4] + struct.pack("<I", len(content) - 8) + content[8:]
+
+
+def _png_of_frames(count: int) -> bytes:
+    frames = [chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, 1, 1, 0, 0, 1, 10, 0, 0)) for number in range(count)]
+    return png(chunk(b"acTL", struct.pack(">II", count, 0)), *frames)
+
+
+def _tiff_of_pages(*sizes: tuple[int, int]) -> bytes:
+    content = b"II*\0" + struct.pack("<I", 8)
+    for number, (width, height) in enumerate(sizes, start=1):
+        entries = [(256, 4, 1, width), (257, 4, 1, height), (273, 4, 1, 8), (279, 4, 1, 4)]
+        following = 8 + number * (2 + 12 * len(entries) + 4) if number < len(sizes) else 0
+        content += tiff(*entries, following=following)[8:]
+    return content
+
+
 def _zip() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -129,6 +154,14 @@ BOMBS = {
     "bomb.avif": File(_avif_of(50_000, 50_000), PIXELS | BROKEN),
     "bomb within.ico": File(ico(png(size=(50_000, 50_000))), PIXELS | BROKEN),
     "many bombs within.ico": File(ico(*[png(size=(50_000, 50_000))] * 500), PIXELS | BROKEN),
+}
+FRAMES = {
+    "6,000 frames.gif": File(_gif_of_frames(*[(0, 0, 1, 1)] * 6_000), PIXELS),
+    "6,000 frames.webp": File(_webp_of_frames(6_000), PIXELS),
+    "6,000 frames.png": File(_png_of_frames(6_000), PIXELS),
+    "6,000 pages.tiff": File(_tiff_of_pages(*[(1, 1)] * 6_000), PIXELS),
+    "a frame far outside.gif": File(_gif_of_frames((0, 0, 1, 1), (65_000, 65_000, 1, 1)), PIXELS),
+    "a bomb on the second page.tiff": File(_tiff_of_pages((1, 1), (50_000, 50_000)), PIXELS),
 }
 TEXTS = {
     f"{kind.decode()} {where}.png": File(
@@ -216,4 +249,4 @@ OUTSIDE = {
 }
 UNSUPPORTED = {name: File(content, frozenset({Reason.UNSUPPORTED_FORMAT})) for name, content in OUTSIDE.items()}
 
-EVERYTHING = BOMBS | TEXTS | CUT_OFF | POLYGLOTS | COSTLY | UNSUPPORTED
+EVERYTHING = BOMBS | FRAMES | TEXTS | CUT_OFF | POLYGLOTS | COSTLY | UNSUPPORTED

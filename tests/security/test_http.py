@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip as gzip_module
 import itertools
 import ssl
+import sys
 import time
 import zlib
 from datetime import UTC, datetime, timedelta
@@ -16,11 +18,12 @@ import pytest
 
 from shared.errors import Reason
 from tests.origin import Origin, body, chunked, drip, endless_headers, gzip, head, image, raw, sequence, silent, status, truncated
-from tests.security.world import ATTEMPTS, DELAYS, PUBLIC
+from tests.security.world import ATTEMPTS, DELAYS, PUBLIC, note, world
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from shared.settings import Settings
     from tests.origin import Request
     from tests.security.world import World
 
@@ -93,6 +96,29 @@ async def test_case_26_a_body_shorter_than_its_content_length(here: World, missi
 
 async def test_case_26_chunks_that_end_too_early(here: World) -> None:
     await here.fails(here.on(chunked([PICTURE], end=False)), Reason.TRUNCATED, attempts=ATTEMPTS)
+
+
+async def test_case_25_many_endless_bodies_at_once_take_bounded_memory_and_disk(own_settings: Settings) -> None:
+    from tests.security.watched import Watched  # noqa: PLC0415  (reads /proc)
+
+    if sys.platform != "linux":
+        pytest.skip("memory is read from /proc")
+    image_bytes, disk = 16 * LIMIT, 64 * LIMIT
+    settings = dataclasses.replace(own_settings, max_image_bytes=image_bytes, fetch_disk=disk, fetch_timeout=20.0)
+    fetcher = Watched()
+    async with world(settings, "HTTP (endless bodies)", fetching=fetcher.with_dns) as here:
+        await here.works()
+        before = fetcher.own_peak
+        names = [f"host-{number}.test" for number in range(60)]  # each has a limit on downloads of its own
+        here.dns.names |= {name: [[PUBLIC]] for name in names}
+        urls = [here.on(chunked(itertools.repeat(b"x" * 65536))).replace(PUBLIC, name) for name in names]
+        await asyncio.gather(*(here.fails(url, Reason.TOO_LARGE, attempts=1, seconds=60) for url in urls))
+        await here.works()
+        assert not here.canaries.connections
+        note(endless_bodies=len(urls), of_bytes=image_bytes, memory_before=before, memory=fetcher.own_peak, disk=fetcher.disk)
+    assert fetcher.status is None, "the fetcher died"
+    assert image_bytes < fetcher.disk <= disk
+    assert fetcher.own_peak < 60 * image_bytes / 4, f"{fetcher.own_peak:,} bytes"
 
 
 async def test_case_27_one_byte_a_second(here: World) -> None:

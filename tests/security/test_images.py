@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import os
 import sys
 import time
@@ -17,7 +16,7 @@ from shared.errors import Reason
 from shared.settings import Settings
 from tests.origin import body, image
 from tests.security import hostile
-from tests.security.world import world
+from tests.security.world import note, world
 
 if TYPE_CHECKING:
     from tests.security.hostile import File
@@ -87,6 +86,13 @@ async def test_case_35_a_pixel_bomb(here: World, name: str) -> None:
     assert time.monotonic() - started < SLOWEST
 
 
+@pytest.mark.parametrize("name", hostile.FRAMES)
+async def test_case_35_too_many_frames_or_too_large_ones(here: World, name: str) -> None:
+    started = time.monotonic()
+    await ends_as_it_should(here, hostile.FRAMES[name])
+    assert time.monotonic() - started < SLOWEST
+
+
 @pytest.mark.parametrize("name", hostile.TEXTS)
 async def test_case_36_a_text_bomb(here: World, name: str) -> None:
     started = time.monotonic()
@@ -140,7 +146,7 @@ async def test_the_whole_hostile_set_at_once_within_bounded_memory(own_settings:
         await here.is_clean()
         assert not here.canaries.connections
     assert fetcher.status is None, "the fetcher died"
-    note(hostile_files=len(hostile.EVERYTHING), seconds=took, peak=fetcher.peak, slowest=here.slowest)
+    note(hostile_files=len(hostile.EVERYTHING), seconds=took, peak=fetcher.peak, slowest=here.slowest, own_peak=fetcher.own_peak)
     assert fetcher.peak < MEMORY, f"{fetcher.peak:,} bytes"
 
 
@@ -169,12 +175,5 @@ async def test_every_file_of_pillows_own_collection_ends_and_no_worker_dies(own_
         await here.is_clean()
         assert not here.canaries.connections
     assert fetcher.status is None, "the fetcher died"
-    note(pillows_files=len(files), ends=ends, slowest=slowest, peak=fetcher.peak)
+    note(pillows_files=len(files), ends=ends, slowest=slowest, peak=fetcher.peak, own_peak=fetcher.own_peak)
     assert fetcher.peak < MEMORY, f"{fetcher.peak:,} bytes"
-
-
-def note(**facts: object) -> None:
-    """Figures for docs/security.md."""
-    if file := os.environ.get("TESTS_SECURITY_FIGURES"):
-        with Path(file).open("a") as lines:
-            lines.write(json.dumps(facts) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import ssl
 import time
 from functools import partial
@@ -149,17 +150,18 @@ async def test_case_22_a_proxy_of_the_environment(misled: tuple[World, Origin], 
     assert not here.canaries.connections
 
 
-async def test_case_23_from_https_to_http_is_refused_by_default(own_settings: Settings, certificate: Path) -> None:
+async def test_case_23_from_https_to_http_is_refused_unless_it_is_set(own_settings: Settings, certificate: Path) -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate)
     trusting = ssl.create_default_context(cafile=certificate)
 
     for allowed in (False, True):
 
-        def fetching(dns: Dns, *, allowed: bool = allowed) -> object:
-            return partial(fetcher, downloader=partial(Downloader, lookup=dns.lookup, limits=LIMITS, tls=trusting, allow_downgrade=allowed))
+        def fetching(dns: Dns) -> object:
+            return partial(fetcher, downloader=partial(Downloader, lookup=dns.lookup, limits=LIMITS, tls=trusting))
 
-        async with world(own_settings, "redirects (https)", fetching=fetching) as here, Origin(PUBLIC, tls=server) as secure:  # type: ignore[arg-type]
+        settings = dataclasses.replace(own_settings, fetch_downgrade=allowed)
+        async with world(settings, "redirects (https)", fetching=fetching) as here, Origin(PUBLIC, tls=server) as secure:  # type: ignore[arg-type]
             here.dns.names["secure.origin.test"] = [[PUBLIC]]
             path = f"/{allowed}"
             plain = here.on(body(image("PNG", seed=24)))

@@ -27,7 +27,7 @@ from tests.security.dns import lookup
 from tests.security.world import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from shared.settings import Settings
     from tests.security.dns import Dns
@@ -74,12 +74,16 @@ def main() -> int:
 
 
 class Watched:
-    """Runs the process. `peak` is the most memory that it and its children held, in bytes: the sum of each process's own peak."""
+    """Runs the process. `peak` is the most memory that it and its children held, in bytes: the sum of each process's own peak.
+
+    `disk` is the most that was seen in its temporary files, in bytes.
+    """
 
     def __init__(self, loop: str = "uvloop", *, unguarded: bool = False) -> None:
         self._loop = loop
         self._unguarded = unguarded
         self.peaks: dict[int, int] = {}
+        self.disk = 0
         self.started = 0
 
     def with_dns(self, dns: Dns) -> Watched:
@@ -97,6 +101,8 @@ class Watched:
             "BOWERBIRD_RETRY_DELAYS": ",".join(f"{delay:g}s" for delay in settings.retry_delays),
             "BOWERBIRD_MAX_IMAGE_BYTES": str(settings.max_image_bytes),
             "BOWERBIRD_MAX_PIXELS": str(settings.max_pixels),
+            "BOWERBIRD_MAX_FRAMES": str(settings.max_frames),
+            "BOWERBIRD_FETCH_DISK": str(settings.fetch_disk),
             "BOWERBIRD_LOG_LEVEL": "warning",
         }
         arguments = [str(self._dns.address[1]), self._loop, *(["unguarded"] if self._unguarded else [])]
@@ -115,10 +121,14 @@ class Watched:
             await self.process.wait()
 
     @property
+    def own_peak(self) -> int:
+        """Of the fetcher alone."""
+        return self.peaks.get(self.process.pid, 0)
+
+    @property
     def peak(self) -> int:
         """Of the fetcher, and of the two children with the highest: no more run at once."""
-        own = self.peaks.get(self.process.pid, 0)
-        return own + sum(sorted((peak for pid, peak in self.peaks.items() if pid != self.process.pid), reverse=True)[:2])
+        return self.own_peak + sum(sorted((peak for pid, peak in self.peaks.items() if pid != self.process.pid), reverse=True)[:2])
 
     async def _measure(self) -> None:
         while True:
@@ -126,7 +136,17 @@ class Watched:
                 with contextlib.suppress(OSError, StopIteration, ValueError):
                     line = next(line for line in _status(pid) if line.startswith("VmHWM"))
                     self.peaks[pid] = max(self.peaks.get(pid, 0), int(line.split()[1]) * 1024)
+            self.disk = max(self.disk, sum(_temporary(self.process.pid)))
             await asyncio.sleep(0.02)
+
+
+def _temporary(pid: int) -> Iterator[int]:
+    """The sizes of the files without a name that a process has open."""
+    with contextlib.suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if str(link.readlink()).endswith(" (deleted)"):
+                    yield link.stat().st_size
 
 
 def _status(pid: int) -> list[str]:

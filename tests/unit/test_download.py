@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+import logging
 import shutil
 import ssl
 import subprocess
@@ -27,6 +28,7 @@ from services.fetcher.retry_after import MOST, retry_after
 from shared import urls
 from shared.errors import DownloadError, PermanentError, Reason, TransientError
 from shared.settings import Settings
+from shared.telemetry import _Json
 from tests.origin import (
     Origin,
     Request,
@@ -63,11 +65,11 @@ async def dns(_: str) -> Sequence[str]:
 
 @contextlib.asynccontextmanager
 async def started(
-    settings: Settings = SETTINGS, *, limits: Limits = LIMITS, tls: ssl.SSLContext | None = None, allow_downgrade: bool = False
+    settings: Settings = SETTINGS, *, limits: Limits = LIMITS, tls: ssl.SSLContext | None = None
 ) -> AsyncGenerator[tuple[Origin, Downloader]]:
     async with (
         Origin("127.77.0.1") as origin,
-        Downloader(settings, lookup=dns, limits=limits, tls=tls, allow_downgrade=allow_downgrade) as downloader,
+        Downloader(settings, lookup=dns, limits=limits, tls=tls) as downloader,
     ):
         yield origin, downloader
 
@@ -87,10 +89,10 @@ async def failure(behaviour: Behaviour, settings: Settings = SETTINGS, limits: L
 async def test_a_download_has_the_bytes_their_hash_and_what_the_origin_says_of_them() -> None:
     async with started() as (origin, downloader):
         url = origin.on("/a", body(PICTURE, "image/png", etag='"x"', last_modified="Mon, 01 Jan 2024 00:00:00 GMT"))
-        assert await downloader.download(urls.parse(url)) == Download(
-            final_url=url, status=200, body=PICTURE, sha256=hashlib.sha256(PICTURE).hexdigest(),
-            content_type="image/png", etag='"x"', last_modified="Mon, 01 Jan 2024 00:00:00 GMT",
-        )  # fmt: skip
+        copy = await downloader.download(urls.parse(url))
+        assert (copy.final_url, copy.status, copy.content_type) == (url, 200, "image/png")
+        assert (copy.etag, copy.last_modified) == ('"x"', "Mon, 01 Jan 2024 00:00:00 GMT")
+        assert (copy.body.content, copy.body.sha256) == (PICTURE, hashlib.sha256(PICTURE).hexdigest())
 
 
 @pytest.mark.anyio
@@ -117,7 +119,7 @@ async def test_22_a_proxy_of_the_environment_is_not_contacted(monkeypatch: pytes
     async with Origin("127.77.0.3") as proxy:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.77.0.3:{proxy.port}")
-        assert (await get(body(PICTURE))).body == PICTURE
+        assert (await get(body(PICTURE))).body.content == PICTURE
         assert not proxy.connections
 
 
@@ -151,7 +153,7 @@ async def test_many_downloads_from_one_host_run_at_once() -> None:
         while origin.peak["/a"] < 50:
             await asyncio.sleep(0)
         gate.set()
-        assert {copy.body for copy in await asyncio.gather(*tasks)} == {PICTURE}
+        assert {copy.body.content for copy in await asyncio.gather(*tasks)} == {PICTURE}
 
 
 @pytest.mark.anyio
@@ -159,7 +161,7 @@ async def test_validators_are_sent_and_304_is_an_answer() -> None:
     async with started() as (origin, downloader):
         url = urls.parse(origin.on("/a", status(304, etag='"x"')))
         copy = await downloader.download(url, etag='"x"', last_modified="Mon, 01 Jan 2024 00:00:00 GMT")
-        assert (copy.status, copy.body) == (304, b"")
+        assert (copy.status, copy.body.size) == (304, 0)
         assert origin.requests[0].headers["if-none-match"] == '"x"'
         assert origin.requests[0].headers["if-modified-since"] == "Mon, 01 Jan 2024 00:00:00 GMT"
 
@@ -186,7 +188,7 @@ async def test_20_redirects_are_followed_relative_ones_too(code: int, location: 
         origin.on("/a", sequence(redirect(location.format(port=origin.port), code), body(PICTURE)))
         origin.on("/b", body(PICTURE))
         copy = await downloader.download(url)
-        assert copy.body == PICTURE
+        assert copy.body.content == PICTURE
         assert copy.final_url in {origin.url("/b"), origin.url("/a?x")}
 
 
@@ -209,7 +211,7 @@ async def test_19_five_redirects_are_followed_and_six_are_not() -> None:
         for hop in range(6):
             origin.on(f"/{hop}", redirect(f"/{hop + 1}"))
         origin.on("/6", body(PICTURE))
-        assert (await downloader.download(urls.parse(origin.url("/1")))).body == PICTURE
+        assert (await downloader.download(urls.parse(origin.url("/1")))).body.content == PICTURE
         with pytest.raises(PermanentError) as caught:
             await downloader.download(urls.parse(origin.url("/0")))
         assert caught.value.reason == Reason.REDIRECT
@@ -234,7 +236,7 @@ async def test_the_body_of_a_redirect_is_not_read() -> None:
         endless = (b"x" * 65536 for _ in sent)
         pieces = itertools.chain([head(302, location="/b", content_length=10**12)], endless)
         origin.on("/b", body(PICTURE))
-        assert (await downloader.download(urls.parse(origin.on("/a", raw(*itertools.islice(pieces, 500)))))).body == PICTURE
+        assert (await downloader.download(urls.parse(origin.on("/a", raw(*itertools.islice(pieces, 500)))))).body.content == PICTURE
         assert origin.connections == 2
 
 
@@ -291,7 +293,7 @@ async def test_31_a_certificate_for_another_host_is_refused_and_the_right_one_is
     async with Origin("127.77.0.1", tls=server) as origin:
         origin.on("/a", body(PICTURE))
         async with Downloader(SETTINGS, lookup=dns, tls=ssl.create_default_context(cafile=certificate)) as downloader:
-            assert (await downloader.download(urls.parse(origin.url("/a", "host.test")))).body == PICTURE
+            assert (await downloader.download(urls.parse(origin.url("/a", "host.test")))).body.content == PICTURE
             with pytest.raises(PermanentError) as caught:
                 await downloader.download(urls.parse(origin.url("/a", "other.test")))
             assert caught.value.reason == Reason.TLS
@@ -308,8 +310,8 @@ async def test_23_from_https_to_http_is_refused_unless_it_is_allowed(certificate
                 await downloader.download(url)
             assert caught.value.reason == Reason.BLOCKED
             assert not plain.connections
-        async with Downloader(SETTINGS, tls=tls, allow_downgrade=True) as downloader:
-            assert (await downloader.download(url)).body == PICTURE
+        async with Downloader(dataclasses.replace(SETTINGS, fetch_downgrade=True), tls=tls) as downloader:
+            assert (await downloader.download(url)).body.content == PICTURE
 
 
 @pytest.mark.anyio
@@ -339,7 +341,7 @@ async def test_25_a_chunked_body_is_given_up_at_the_limit() -> None:
 
 @pytest.mark.anyio
 async def test_a_body_of_exactly_the_limit_is_taken() -> None:
-    assert len((await get(chunked([b"x" * 50_000] * 2))).body) == 100_000
+    assert (await get(chunked([b"x" * 50_000] * 2))).body.size == 100_000
 
 
 @pytest.mark.anyio
@@ -390,17 +392,17 @@ async def test_30_an_encoded_body_is_refused(coding: str) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("coding", ["identity", "none", "utf-8", "aws-chunked", ""])
 async def test_30_a_coding_that_is_none_is_ignored(coding: str) -> None:
-    assert (await get(body(PICTURE, content_encoding=coding))).body == PICTURE
+    assert (await get(body(PICTURE, content_encoding=coding))).body.content == PICTURE
 
 
 @pytest.mark.anyio
 async def test_33_an_empty_body_is_a_download() -> None:
-    assert (await get(body(b""))).body == b""
+    assert (await get(body(b""))).body.content == b""
 
 
 @pytest.mark.anyio
 async def test_the_end_of_the_connection_ends_a_body_without_length() -> None:
-    assert (await get(raw(head(), PICTURE))).body == PICTURE
+    assert (await get(raw(head(), PICTURE))).body.content == PICTURE
 
 
 @pytest.mark.anyio
@@ -422,7 +424,7 @@ async def test_cancelling_leaves_no_connection() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert (await downloader.download(urls.parse(origin.on("/b", body(PICTURE))))).body == PICTURE
+        assert (await downloader.download(urls.parse(origin.on("/b", body(PICTURE))))).body.content == PICTURE
         assert origin.connections == 2
 
 
@@ -501,6 +503,25 @@ async def test_21_26_28_30_misbehaviour_has_its_reason(name: str, kind: type[Dow
 def test_every_exception_has_a_translation(error: Exception) -> None:
     assert isinstance(translate(error), DownloadError)
     assert isinstance(translate(error, in_body=True), DownloadError)
+
+
+SAID = "http://host.test/a?key=secret"
+
+
+def test_what_a_library_says_of_an_unforeseen_failure_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        try:
+            raise KeyError(SAID)
+        except KeyError as error:
+            raise ValueError(SAID) from error
+    except ValueError as error:
+        translate(error)
+    (record,) = caplog.records
+    written = "".join(formatter.format(record) for formatter in (logging.Formatter(), _Json()))
+    assert "secret" not in written
+    assert "builtins.ValueError" in written
+    assert "builtins.KeyError" in written
+    assert "test_download.py" in written
 
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -299,7 +299,31 @@ async def test_an_answer_of_many_addresses_is_cut() -> None:
 
 @pytest.mark.anyio
 async def test_the_systems_resolver_answers_and_refuses_without_the_network() -> None:
-    lookup = SystemLookup()
+    lookup = SystemLookup(4)
     assert await lookup("127.0.0.1") == ["127.0.0.1"]
     with pytest.raises(socket.gaierror):
         await lookup("x" * 64 + ".invalid")
+
+
+@pytest.mark.parametrize(
+    "address", ["93.184.215.14", "::ffff:93.184.215.14", "64:ff9b::5db8:d70e", "2002:5db8:d70e::1", "2606:2800::1", "127.77.0.1"]
+)
+def test_a_denied_network_is_not_asked_whatever_else_allows_it(address: str) -> None:
+    everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    denied = (ip_network("93.184.215.0/24"), ip_network("2606:2800::/32"), ip_network("127.77.0.1/32"))
+    assert Guard(everything).permits(address)
+    assert not Guard(everything, denied).permits(address)
+    assert Guard(everything, denied).permits("93.184.216.14")
+
+
+@pytest.mark.anyio
+async def test_a_denied_address_is_refused_by_its_number_its_name_and_after_a_redirect() -> None:
+    settings = Settings(fetch_allow=ALLOWED, fetch_deny=(ip_network("127.77.0.2/32"),))
+    async with Origin("127.77.0.1") as origin, Origin("127.77.0.2", origin.port) as denied:
+        urls_ = [denied.url("/"), denied.url("/", "denied.test"), origin.on("/", redirect(denied.url("/")))]
+        async with Downloader(settings, lookup=Dns(denied_test=["127.77.0.2"])) as downloader:
+            for url in urls_:
+                with pytest.raises(PermanentError) as caught:
+                    await downloader.download(urls.parse(url))
+                assert caught.value.reason == Reason.BLOCKED
+        assert not denied.connections

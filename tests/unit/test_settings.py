@@ -62,6 +62,7 @@ def test_ports_are_ranges() -> None:
         ("ALLOW_ANONYMOUS", "yes"), ("AMQP_URL", "localhost"), ("MONGO_URL", "http://x"), ("LOG_LEVEL", "loud"), ("APIS", "0"),
         ("API_KEYS", "a" * 15), ("API_KEYS", "a" * 16 + ":raed"), ("API_KEYS", "a" * 16 + ":"), ("API_KEYS", "a" * 16 + "," + "a" * 16 + ":read"),
         ("API_KEYS", "a b" * 8), ("API_KEYS", "\u00e9" * 16), ("RATE_LIMIT", "-1"), ("RATE_BURST", "0"), ("TRUSTED_PROXIES", "proxy"),
+        ("KEEP_UNREFERENCED", "59s"), ("KEEP_UNREFERENCED", "3651d"), ("KEEP_UNREFERENCED", "long"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_stops_the_start_with_its_name_and_what_it_should_be(name: str, text: str) -> None:
