@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pymongo import ASCENDING, IndexModel, InsertOne, ReturnDocument, UpdateMany
 from pymongo.errors import BulkWriteError, OperationFailure
@@ -13,7 +13,7 @@ from shared.mongo import Document, unavailable, unhurried
 from shared.status import WAITING, Status, now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from bson import ObjectId
@@ -31,6 +31,7 @@ _SHORT = {"in": 0, "versions": 0}
 DUPLICATE_KEY = 11000
 _BAD_HINT = 2
 
+Found = TypeVar("Found")
 
 INDEXES = [
     *listing.INDEXES,
@@ -101,37 +102,26 @@ class Catalog:
     async def page(self, filters: Filters, *, limit: int, after: Position | None) -> list[Image]:
         """Up to `limit` images after a position, newest first, without owners and versions. Costs the same at any depth."""
         query, index = listing.query(filters, after)
-        found = self._images.find(query, _SHORT).sort(listing.NEWEST_FIRST).limit(limit)
-        try:
-            with unavailable():
-                # Named, or MongoDB tries several, and keeps to the one that did best for somebody else's values.
-                documents = await found.clone().hint(index).to_list(limit)
-        except OperationFailure as error:
-            if error.code != _BAD_HINT:
-                raise
-            # It isn't built yet: in an empty database that takes a moment, in a full one longer than this operation may.
-            with unavailable():
-                documents = await found.to_list(limit)
-        return read_all(documents)
+        sort = listing.NEWEST_FIRST
+        return read_all(await _by(index, lambda hint: self._images.find(query, _SHORT, sort=sort, limit=limit, **hint).to_list(limit)))
 
     async def counts(self, owner: str) -> dict[Status, int]:
         """How many images of a page or batch have each status."""
         pipeline: list[Document] = [{"$match": {"in": owner}}, {"$group": {"_id": "$status", "images": {"$sum": 1}}}]
-        with unavailable():
-            found = {group["_id"]: group["images"] async for group in self._images.aggregate(pipeline, hint="in")}
+        groups = await _by("in", lambda hint: self._images.aggregate(pipeline, **hint).to_list(None))
+        found = {group["_id"]: group["images"] for group in groups}
         return {status: found.get(status, 0) for status in Status}
 
     async def waits(self, owner: str) -> bool:
         """Whether any image of a page or batch is still on its way."""
         query = {"in": owner, "status": {"$in": list(WAITING)}}
-        with unavailable():
-            return await self._images.find_one(query, {"_id": 1}, hint="in") is not None
+        return await _by("in", lambda hint: self._images.find_one(query, {"_id": 1}, **hint)) is not None
 
     async def added_by(self, batch: str, *, since: datetime) -> set[str]:
         """The images that a batch, added at a time, was the first to have."""
-        with unavailable():
-            found = self._images.find({"in": batch, "in.0": batch, "added_at": {"$gte": since}}, {"_id": 1}).hint("in")
-            return {document["_id"] async for document in found}
+        query = {"in": batch, "in.0": batch, "added_at": {"$gte": since}}
+        documents = await _by("in", lambda hint: self._images.find(query, {"_id": 1}, **hint).to_list(None))
+        return {document["_id"] for document in documents}
 
     async def undispatched(self, *, before: datetime, limit: int, owner: str | None = None) -> list[Image]:
         """Images that were to be requested before a time and whose request no broker has confirmed; the oldest first."""
@@ -153,19 +143,17 @@ class Catalog:
 
     async def refresh(self, image: str, *, callback: str | None = None) -> tuple[Image, bool] | None:
         """Has an image downloaded again, unless that is under way: the image, and whether it is now. None for an unknown one."""
-        telling = {"callback": callback} if callback else {}
+        # Whoever asks for it by its own URL makes it theirs: it doesn't go with the page that it was found on any more.
+        asking: Document = {"$unset": {"found": ""}} | ({"$set": {"callback": callback}} if callback else {})
         change = outcomes.refreshed(now())
-        change["$set"] |= telling
+        for operator, fields in asking.items():
+            change[operator] |= fields
         where = outcomes.may_be_refreshed({"_id": image})
         with unavailable():
             document = await self._images.find_one_and_update(where, change, return_document=ReturnDocument.AFTER)
             if document:
                 return read(document), True
-            under_way = (
-                await self._images.find_one_and_update({"_id": image}, {"$set": telling}, return_document=ReturnDocument.AFTER)
-                if telling
-                else await self._images.find_one({"_id": image})
-            )
+            under_way = await self._images.find_one_and_update({"_id": image}, asking, return_document=ReturnDocument.AFTER)
         return (read(under_way), False) if under_way else None
 
     async def requeue(self, status: Status, *, limit: int, before: datetime) -> tuple[int, bool]:
@@ -244,3 +232,16 @@ class Catalog:
         with unavailable():
             changed = await self._images.update_one({"_id": image}, {"$pull": {"versions": {"sha256": sha256}}})
         return changed.modified_count == 1
+
+
+async def _by(index: str, look: Callable[[dict[str, str]], Awaitable[Found]]) -> Found:
+    """What is found with an index that is named, or MongoDB tries several, and keeps to the one that did best for somebody else's values."""
+    try:
+        with unavailable():
+            return await look({"hint": index})
+    except OperationFailure as error:
+        if error.code != _BAD_HINT:
+            raise
+    # It isn't built yet: in an empty database that takes a moment, in a full one longer than this operation may.
+    with unavailable():
+        return await look({})

@@ -39,8 +39,8 @@ def replaced(event: ImageFetched, file: ObjectId) -> UpdateOne:
     """As `stored`, for an image that has a copy already, which becomes a version unless it is the same."""
     former = {name: f"${name}" for name in _COPY} | {"replaced_at": _literal(now())}
     versions = {"$slice": [{"$concatArrays": [{"$ifNull": ["$versions", []]}, [former]]}, -MAX_VERSIONS]}
-    same = {"$eq": ["$sha256", event.sha256]}
     # Literal, since in a pipeline a text that begins with $ would be read as a field's name, and ETags are other people's.
+    same = {"$eq": ["$sha256", _literal(event.sha256)]}
     fields = {name: _literal(value) for name, value in _copy(event, file).items()}
     return UpdateOne(
         {**_may_be_stored(event), "file": {"$exists": True}},

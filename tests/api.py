@@ -6,6 +6,7 @@ import hashlib
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import aio_pika
 import httpx
@@ -20,6 +21,8 @@ from shared.blobs import Blob
 from shared.errors import Reason
 from shared.events import DownloadDelayed, DownloadFailed, DownloadRequested, ImageFetched, ImageUnchanged, PageScanned
 from shared.settings import Settings
+from tests.chaos.proxy import Proxy
+from tests.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -119,3 +122,25 @@ async def taken(amqp_url: str, queue: str) -> list[DownloadRequested]:
         while message := await source.get(fail=False, no_ack=True):
             requests.append(msgspec.json.decode(message.body, type=DownloadRequested))
     return requests
+
+
+def gate_to(url: str) -> Proxy:
+    """A proxy to the server of a URL, to be shut and opened, or to hold what comes."""
+    return Proxy(urlsplit(url).port or 0)
+
+
+def through(gate: Proxy, url: str) -> str:
+    """The URL with the gate's port, and for MongoDB without the discovery that would lead around it."""
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    netloc = f"{user}{at}127.0.0.1:{gate.port}"
+    return parts._replace(netloc=netloc, query="directConnection=true" if parts.scheme == "mongodb" else parts.query).geturl()
+
+
+async def rabbitmq_says(api: Api, what: str) -> None:
+    """Waits until the api sees RabbitMQ so."""
+
+    async def asked() -> bool:
+        return bool((await api.client.get("/health/ready")).json()["checks"]["rabbitmq"] == what)
+
+    await until(asked)

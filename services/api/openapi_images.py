@@ -109,7 +109,7 @@ def _list() -> Json:
         {
             "200": response(
                 "A page of the list; with `url`, maybe one image.", {"application/json": {"schema": either, "example": example}},
-                header("Link", 'The next page, as rel="next".') | header("Content-Location", "With `url`, the address of the image or page that has it."),
+                header("Link", 'The next page, as rel="next".') | header("Content-Location", "With `url`, the address of the image that has it."),
             ),
             **failures(problems.BAD_PARAMETER, problems.UNKNOWN_IMAGE, problems.REFUSED_URL, problems.UNAVAILABLE),
         },

@@ -5,39 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
 from shared import topology
-from tests.api import id_of, running_api, taken
-from tests.chaos.proxy import Proxy
+from tests.api import gate_to, id_of, rabbitmq_says, running_api, taken, through
 from tests.polling import until
 
 if TYPE_CHECKING:
     from tests.api import Api
 
 pytestmark = pytest.mark.anyio
-
-
-def gate_to(url: str) -> Proxy:
-    """A proxy to the server of a URL, to be shut and opened, or to hold what comes."""
-    return Proxy(urlsplit(url).port or 0)
-
-
-def through(gate: Proxy, url: str) -> str:
-    """The URL with the gate's port, and for MongoDB without the discovery that would lead around it."""
-    parts = urlsplit(url)
-    user, at, _ = parts.netloc.rpartition("@")
-    netloc = f"{user}{at}127.0.0.1:{gate.port}"
-    return parts._replace(netloc=netloc, query="directConnection=true" if parts.scheme == "mongodb" else parts.query).geturl()
-
-
-async def rabbitmq_says(api: Api, what: str) -> None:
-    async def asked() -> bool:
-        return bool((await api.client.get("/health/ready")).json()["checks"]["rabbitmq"] == what)
-
-    await until(asked)
 
 
 async def timed_post(api: Api, url: str) -> tuple[int, float]:
