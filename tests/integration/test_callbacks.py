@@ -124,13 +124,15 @@ async def test_gone_is_the_end(world: World, receiver: Receiver) -> None:
     assert found["attempts"][0]["detail"] == "The receiver answered 410 Gone: it wants no more of these."
 
 
-async def test_a_receiver_that_names_a_time_is_left_alone_until_then(settings: Settings, receiver: Receiver) -> None:
-    receiver.answers = [web.Response(status=429, headers={"retry-after": "1"}), 200]
-    async with running(dataclasses.replace(settings, retry_delays=(0.1, 1.5))) as world:
+async def test_a_receiver_that_names_a_time_is_left_alone_until_then_and_that_spends_no_attempt(settings: Settings, receiver: Receiver) -> None:
+    busy = [web.Response(status=429, headers={"retry-after": "1"}), web.Response(status=503, headers={"retry-after": "1"})]
+    receiver.answers = [*busy, 500, 200]
+    async with running(dataclasses.replace(settings, retry_delays=(1.0,))) as world:
         found = await world.settled(await world.tell(receiver.url), "delivered")
-    first, second = receiver.came
+    first, second, third, _ = receiver.came
     assert second.at - first.at >= 1.0
-    assert [attempt["number"] for attempt in found["attempts"]] == [1, 2]
+    assert third.at - second.at >= 1.0
+    assert [attempt["number"] for attempt in found["attempts"]] == [1, 2, 3, 4]
 
 
 async def test_redirects_are_not_followed(world: World, receiver: Receiver) -> None:
