@@ -164,6 +164,7 @@ def test_an_image_is_found(html: str) -> None:
         "<template><img src=x.png></template>",
         "<template><template shadowrootmode=open><img src=x.png></template></template>",
         "<template><template></template><img src=x.png></template>",
+        "<template><template shadowrootmode=open></template><img src=x.png></template>",
         "<source srcset=x.png>",
         "<video><source src=x.png></video>",
         "<input src=x.png>",
