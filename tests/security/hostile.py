@@ -185,6 +185,7 @@ POLYGLOTS = {
     "a page within a JPEG's comment": File(_JPEG[:2] + b"\xff\xfe" + struct.pack(">H", 2 + len(_SCRIPT)) + _SCRIPT + _JPEG[2:], STORED),
     "a script that begins like a GIF": File(b"GIF89a/*" + _GIF[8:] + b"*/=1;alert(1)//;", ANY, may_be_stored=True),
     "a script that is little more than that": File(b"GIF89a=1;alert(1)//;", BROKEN),
+    "a PNG after a page": File(_SCRIPT + image("PNG"), frozenset({Reason.NOT_AN_IMAGE})),
     "a PDF that is a JPEG too": File(b"%PDF-1.4\n" + _JPEG, frozenset({Reason.UNSUPPORTED_FORMAT})),
     "a JPEG after a BMP's magic": File(b"BM" + _JPEG, frozenset({Reason.NOT_AN_IMAGE})),
     "EPS within a TIFF": File(tiff((256, 4, 1, 10), (257, 4, 1, 10)) + b"%!PS-Adobe-3.0 EPSF-3.0", BROKEN),
@@ -212,6 +213,7 @@ COSTLY = {
     "entries that contain themselves.ico": File(ico(*[b"x" * 16] * 2000, offsets=0), ANY),
     "boxes without end.avif": File(image("AVIF")[:32] + struct.pack(">I4s", 8, b"free") * 120_000, ANY),
     "boxes within boxes.avif": File(image("AVIF")[:32] + b"".join(struct.pack(">I4s", 8 * depth, b"meta") for depth in range(100_000, 0, -1)), ANY),
+    "open comments": File(b"<!--" * 250_000, frozenset({Reason.NOT_AN_IMAGE})),
     "open declarations": File(b"<!DOCTYPE [" * 90_000, frozenset({Reason.NOT_AN_IMAGE})),
     "a billion laughs.svg": File(
         b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY a "ha">' + b"".join(b'<!ENTITY a%d "%s">' % (n, b"&a;" * 10) for n in range(9)) + b"]><svg>&a8;</svg>",
