@@ -9,7 +9,7 @@ import msgspec
 
 from services.fetcher.formats import SNIFFED, looks_like_html, sniff
 from services.fetcher.guard import Guard
-from services.fetcher.pages import MAX_ALTERNATIVES, MAX_BYTES, Scan, within
+from services.fetcher.html.pages import MAX_ALTERNATIVES, MAX_BYTES, Scan, within
 from services.fetcher.sandbox import Page
 from shared import urls
 from shared.errors import PermanentError, Reason, UrlRefused

@@ -1,4 +1,4 @@
-"""services/fetcher/pages.py: which images a page has."""
+"""services/fetcher/html/pages.py: which images a page has."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.fetcher import pages, references
-from services.fetcher.pages import Scan
+from services.fetcher.html import pages, references
+from services.fetcher.html.pages import Scan
 from shared import urls
 from tests import galleries
 

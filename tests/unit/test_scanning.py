@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from services.fetcher import pages
 from services.fetcher.body import Body
 from services.fetcher.download import Download
 from services.fetcher.frames import Most
-from services.fetcher.pages import MAX_BYTES, Scan
+from services.fetcher.html import pages
+from services.fetcher.html.pages import MAX_BYTES, Scan
 from services.fetcher.sandbox import Page, Sandbox, Verdict
 from services.fetcher.sandboxed import serve
 from services.fetcher.scanning import IN_ONE_GO, Scanner, is_page
