@@ -9,9 +9,10 @@ Whoever has written the file's document has closed it; `discard` puts an empty d
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from bson import Binary, ObjectId
@@ -74,6 +75,13 @@ class Parted(msgspec.Struct, frozen=True):
     content_type: str
 
 
+class Kept(NamedTuple):
+    """The file that holds some bytes, and whether it was there before, or several wanted it at once."""
+
+    file: ObjectId
+    again: bool
+
+
 class Blobs:
     """The two collections of GridFS's default bucket."""
 
@@ -87,14 +95,16 @@ class Blobs:
             await self._chunks.create_indexes(CHUNK_INDEXES)
             await self._files.create_indexes(FILE_INDEXES)
 
-    async def store(self, blobs: Sequence[Blob]) -> list[ObjectId]:
+    async def store(self, blobs: Sequence[Blob]) -> list[Kept]:
         """The file that holds each blob's bytes: the one that is there, or a new one. Durable when it returns."""
         wanted = {blob.sha256: blob for blob in blobs}
+        times = Counter(blob.sha256 for blob in blobs)
         held = await self._find(list(wanted))
+        found = set(held)
         missing = [blob for sha256, blob in wanted.items() if sha256 not in held]
         if missing:
             held |= await self._insert(missing)
-        return [held[blob.sha256] for blob in blobs]
+        return [Kept(held[blob.sha256], blob.sha256 in found or times[blob.sha256] > 1) for blob in blobs]
 
     async def store_parts(self, parts: Sequence[Part]) -> None:
         """Chunks of files that are to be closed. One that is there already stays as it is. Durable when it returns."""

@@ -191,10 +191,11 @@ class Catalog:
             await self.settle([outcomes.replaced(event, file) for event, file in copies])
 
     async def mark_shared(self, files: Collection[ObjectId]) -> None:
-        """Notes that these files are kept for more than one image."""
-        if files:
+        """Notes which of these files are kept for more than one image: a message that came twice finds its own."""
+        for file in files:
             with unavailable():
-                await self._images.update_many({"file": {"$in": list(files)}, "shared": {"$ne": True}}, {"$set": {"shared": True}})
+                if await self._images.count_documents({"file": file}, limit=2) > 1:
+                    await self._images.update_many({"file": file, "shared": {"$ne": True}}, {"$set": {"shared": True}})
 
     async def same_bytes(self, image: Image, *, limit: int) -> list[str]:
         """Other images for which the same file is kept."""

@@ -22,6 +22,8 @@ from shared.errors import BrokerUnavailable, StoreUnavailable, Undecodable, Unus
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    import aio_pika.abc
+
     from shared.broker import Publication, Publisher
 
     Handler = Callable[[Any], Awaitable[Sequence[Publication]]]
@@ -56,7 +58,7 @@ def subscribe(
     source = RabbitQueue(queue.name, queue_type=QueueType.QUORUM, durable=True, routing_key=queue.routing_key or "", arguments=arguments)
     reader = read or _event_of(queue)
 
-    async def consume(message: RabbitMessage) -> None:
+    async def consume(message: aio_pika.abc.AbstractIncomingMessage) -> None:
         await settle(message, reader, handle, publisher, last_resort=last_resort_pause if queue is topology.DEAD else None)
 
     # Without a routing key the queue is bound to the default exchange alone, as every queue is.
@@ -136,7 +138,9 @@ async def _stop(broker: RabbitBroker) -> None:
         await broker.stop()
 
 
-async def settle(message: RabbitMessage, read: Reader, handle: Handler, publisher: Publisher, *, last_resort: float | None = None) -> None:
+async def settle(
+    raw: aio_pika.abc.AbstractIncomingMessage, read: Reader, handle: Handler, publisher: Publisher, *, last_resort: float | None = None
+) -> None:
     """Handles a message and decides what becomes of it.
 
     Done: ack. No event of this queue, or one of no use: reject, to the dead letters. A fault of ours: once more, and if it fails again, to the dead
@@ -144,7 +148,6 @@ async def settle(message: RabbitMessage, read: Reader, handle: Handler, publishe
     it back would only bring it round again, and nearer to the delivery limit. A queue that is the `last_resort` has no dead letters: from
     there everything goes back, after so many seconds.
     """
-    raw = message.raw_message
     try:
         envelope = events.Envelope(raw.type, dict(raw.headers), raw.body, raw.content_type, raw.message_id, raw.correlation_id)
         for publication in await _patiently(handle, read(envelope), raw.correlation_id):
@@ -179,5 +182,9 @@ async def _patiently(handle: Handler, fact: object, correlation: str | None) -> 
         pause = min(2 * pause, 5.0)
 
 
-async def _undecoded(message: RabbitMessage) -> RabbitMessage:
-    return message
+async def _undecoded(message: RabbitMessage) -> aio_pika.abc.AbstractIncomingMessage:
+    """What a handler is called with.
+
+    Not FastStream's message: it keeps what this returns, and would keep itself, body and all, until Python's garbage collector comes round.
+    """
+    return message.raw_message

@@ -106,7 +106,7 @@ class DeadLetters:
     async def keep(self, died: Died) -> None:
         """Durable when it returns; repeating it changes nothing."""
         envelope = died.envelope
-        [file] = await self._blobs.store([Blob(died.sha256, envelope.body, envelope.content_type or "application/octet-stream")])
+        [(file, _)] = await self._blobs.store([Blob(died.sha256, envelope.body, envelope.content_type or "application/octet-stream")])
         fields: Document = {
             "queue": died.queue, "reason": died.reason, "detail": _explain(died), "type": envelope.type,
             "message_id": envelope.message_id, "correlation_id": envelope.correlation_id, "content_type": envelope.content_type,

@@ -195,6 +195,9 @@ class Settings:
     host_concurrency: int = _setting(_whole(1, 1000), 16, "downloads under way at once from one host, in one fetcher")
     max_image_bytes: int = _setting(_size, 64 * 1024**2, "largest image")
     max_pixels: int = _setting(_whole(1, 10**10), 100_000_000, "most pixels (width times height, all frames' canvas)")
+    max_page_bytes: int = _setting(_size, 8 * 1024**2, "largest page that is scanned for images")
+    page_images: int = _setting(_whole(1, 3000), 1000, "most images of one page")
+    # Three minutes of animation at 25 frames a second, or a book of many volumes in one TIFF: far beyond what is usual, and no burden to count.
     max_frames: int = _setting(_whole(1, 10**6), 5_000, "most frames of an animation, or pages of a TIFF")
     allow_anonymous: bool = _setting(_yes_or_no, default=False, meaning="listen beyond loopback although anybody may then use the api")
     api_keys: tuple[str, ...] = _setting(

@@ -65,7 +65,7 @@ class Api(NamedTuple):
         }  # fmt: skip
         event = ImageFetched(**(facts | more))
         await self.parts.blobs.create_indexes()
-        [file] = await self.parts.blobs.store([Blob(event.sha256, body, event.content_type)])
+        [(file, _)] = await self.parts.blobs.store([Blob(event.sha256, body, event.content_type)])
         await self.parts.catalog.store([(event, file)])
 
     async def unchanged(self, image: str, **more: Any) -> None:

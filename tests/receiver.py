@@ -100,9 +100,15 @@ async def never(_: web.Request) -> web.StreamResponse:
     raise AssertionError
 
 
-async def endlessly(request: web.Request) -> web.StreamResponse:
-    """A success, with a body without end."""
-    response = web.StreamResponse()
-    await response.prepare(request)
-    while True:
-        await response.write(b"x" * 65536)
+class Endless:
+    """A success, with a body without end. `sent` is what it got rid of, in bytes."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 65536)
+            self.sent += 65536

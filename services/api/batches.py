@@ -95,11 +95,15 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIResponse:
 async def get_batch(request: Request[Any, Any, Any]) -> ASGIResponse:
     """A batch and how far it has come."""
     here = parts(request)
-    name = request.path_params["batch"]
-    batch = await here.batches.get(name) if BATCH_ID.fullmatch(name) else None
-    if batch is None:
+    return replies.json(await _resource(here, await find_batch(here, request.path_params["batch"])))
+
+
+async def find_batch(here: Parts, batch: str) -> Batch:
+    """The batch with an id. Raises Problem when there is none, or when no id looks like this."""
+    found = await here.batches.get(batch) if BATCH_ID.fullmatch(batch) else None
+    if found is None:
         raise Problem(UNKNOWN_BATCH, UNKNOWN_BATCH.meaning)
-    return replies.json(await _resource(here, batch))
+    return found
 
 
 def _id(request: Request[Any, Any, Any]) -> str:

@@ -12,10 +12,10 @@ from litestar import Request, post, route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
 from services.api import browse, cursors, parameters, replies
+from services.api.batches import find_batch
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 from services.api.parts import Parts, parts
-from services.api.problems import UNKNOWN_BATCH, UNKNOWN_DELIVERY, Problem
-from shared.batches import BATCH_ID
+from services.api.problems import UNKNOWN_DELIVERY, Problem
 from shared.deliveries import DELIVERY_ID, OF_BATCHES, OF_IMAGES, Kind, Status
 from shared.errors import BrokerUnavailable
 from shared.listing import Position
@@ -85,10 +85,10 @@ async def of_image(request: Request[Any, Any, Any]) -> ASGIResponse:
 @route("/batches/{batch:str}/deliveries", http_method=["GET", "HEAD"])
 async def of_batch(request: Request[Any, Any, Any]) -> ASGIResponse:
     """The callbacks about a batch, newest first."""
+    here = parts(request)
     batch = request.path_params["batch"]
-    if not BATCH_ID.fullmatch(batch):
-        raise Problem(UNKNOWN_BATCH, UNKNOWN_BATCH.meaning)
-    return await _page(parts(request), request, f"/batches/{batch}", batch, OF_BATCHES)
+    await find_batch(here, batch)
+    return await _page(here, request, f"/batches/{batch}", batch, OF_BATCHES)
 
 
 @route("/deliveries/{delivery:str}", http_method=["GET", "HEAD"])

@@ -94,11 +94,12 @@ class Callbacks:
         self._tls = tls
         self._limits = limits
         self._attempt_seconds = attempt_seconds
-        self._guard = guard.Guard(settings.fetch_allow)
+        self._guard = guard.Guard(settings.fetch_allow, settings.fetch_deny)
         self._hosts = Hosts(PER_HOST)
 
     async def __aenter__(self) -> Self:
-        connector = guard.connector(self._guard, self._lookup, dns_timeout=self._limits.dns)
+        lookup = self._lookup or guard.SystemLookup(guard.LOOKUPS_FOR_EACH * PREFETCH)
+        connector = guard.connector(self._guard, lookup, dns_timeout=self._limits.dns)
         self._transport = ExactTransport(connector, self._tls or httpx.create_ssl_context(), self._limits)
         return self
 

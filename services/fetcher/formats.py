@@ -59,6 +59,7 @@ _REFUSED_FORMAT = re.compile(b"|".join(b"(%s)" % magic for magic, _ in _REFUSED)
 
 _BLANK = b"\t\n\x0c\r "
 _UTF8_MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _SVG = re.compile(rb"<(?:svg:)?svg[\s>/]", re.IGNORECASE)
 # WHATWG MIME Sniffing Standard, section 7.1: the tags with which a page begins.
 _HTML = re.compile(rb"<(?:!DOCTYPE HTML|HTML|HEAD|SCRIPT|IFRAME|H1|DIV|FONT|TABLE|A|STYLE|TITLE|B|BODY|BR|P|META|LINK)[\s>/]|<!--", re.IGNORECASE)
@@ -101,7 +102,7 @@ def looks_like_html(body: bytes, content_type: str | None) -> bool:
     head = body[:SNIFFED]
     claimed = (content_type or "").partition(";")[0].strip().lower() in _HTML_TYPES
     if claimed:
-        return bool(head) and b"\0" not in head
+        return bool(head) and (b"\0" not in head or head.startswith(_UTF16_MARKS))
     text = head.removeprefix(_UTF8_MARK)
     return bool(_HTML.match(text.lstrip(_BLANK))) and not _is_svg(text)
 

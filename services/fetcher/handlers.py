@@ -13,10 +13,11 @@ import msgspec
 from services.fetcher import answers
 from services.fetcher.hosts import LONGEST_SECONDS, NEAR_SECONDS, Hosts, PutOff
 from services.fetcher.parts import Parts
+from services.fetcher.scanning import Scanner, is_page
 from shared import retry, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, UrlRefused
-from shared.events import DownloadDelayed, DownloadFailed, ImageFetched, ImageUnchanged
+from shared.events import DownloadDelayed, DownloadFailed, ImageFetched, ImageUnchanged, PageScanned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +39,11 @@ class Handlers:
         self._recogniser = recogniser
         self._settings = settings
         self._parts = Parts(publisher)
+        self._scanner = Scanner(recogniser.sandbox, settings)
         self._hosts = Hosts(settings.host_concurrency)
 
     async def on_download_requested(self, request: DownloadRequested) -> Sequence[Publication]:
-        """One attempt: image-fetched, or image-unchanged; or download-delayed and the next request; or download-failed; or the same request, later."""
+        """One attempt: image-fetched, page-scanned or image-unchanged; or download-delayed and the next request; or download-failed; or the same request, later."""
         if request.not_before and (early := (request.not_before - datetime.now(UTC)).total_seconds()) > NEAR_SECONDS:
             # No further than a turn is promised, whatever another machine's clock says.
             return [self._later(request, min(early, LONGEST_SECONDS))]
@@ -57,7 +59,7 @@ class Handlers:
     def _later(self, request: DownloadRequested, seconds: float) -> Publication:
         return Publication(request, *retry.put_off(seconds, self._settings.retry_delays))
 
-    async def _fetch(self, request: DownloadRequested, started: float) -> ImageFetched | ImageUnchanged:
+    async def _fetch(self, request: DownloadRequested, started: float) -> ImageFetched | PageScanned | ImageUnchanged:
         try:
             # Parsed again: what comes from a queue is no more to be trusted than what came over HTTP.
             url = urls.parse(request.url, ports=self._settings.fetch_ports)
@@ -69,6 +71,8 @@ class Handlers:
         with copy.body:
             if copy.status == answers.NOT_MODIFIED:
                 return _unchanged(request, copy, started)
+            if is_page(copy):
+                return await self._scanned(request, copy, started)
             return await self._fetched(request, copy, started)
 
     async def _fetched(self, request: DownloadRequested, copy: Download, started: float) -> ImageFetched:
@@ -81,6 +85,14 @@ class Handlers:
         if body.content is not None:
             return fetched
         return msgspec.structs.replace(fetched, file=await self._parts.publish(request, body), parts=body.parts, size=body.size)
+
+    async def _scanned(self, request: DownloadRequested, copy: Download, started: float) -> PageScanned:
+        page = await self._scanner.scan(copy)
+        return PageScanned(
+            image=request.image, revision=request.revision, attempt=request.attempt, url=request.url, final_url=copy.final_url,
+            scanned_at=datetime.now(UTC), took_ms=_milliseconds(started), images=page.images, alternatives=page.alternatives,
+            skipped=page.skipped, refused=page.refused, beyond=page.beyond, etag=copy.etag, last_modified=copy.last_modified,
+        )  # fmt: skip
 
     def _failed(self, request: DownloadRequested, error: DownloadError, took_ms: int) -> Sequence[Publication]:
         now = datetime.now(UTC)

@@ -39,19 +39,19 @@ class Recogniser:
 
     def __init__(self, settings: Settings) -> None:
         self._most = Most.of(settings)
-        self._sandbox = Sandbox(self._most)
+        self.sandbox = Sandbox(self._most)
 
     async def __aenter__(self) -> Self:
-        await self._sandbox.__aenter__()
+        await self.sandbox.__aenter__()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._sandbox.__aexit__(kind, error, trace)
+        await self.sandbox.__aexit__(kind, error, trace)
 
     async def recognise(self, body: Body) -> Recognised:
         """As `recognise` above, and not_an_image too for a file that Pillow can't open in time or memory, or TransientError."""
         name = sniff(body.first(SNIFFED))
-        return _result(name, _by_header(name, body.view, self._most) or await self._sandbox.size_of(body), self._most)
+        return _result(name, _by_header(name, body.view, self._most) or await self.sandbox.size_of(body), self._most)
 
 
 def _by_header(name: str, body: bytes | View, most: Most) -> Size | None:

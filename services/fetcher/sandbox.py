@@ -1,4 +1,4 @@
-"""Processes in which Pillow looks at what is unusual: little memory, a deadline, none of our secrets, and expendable.
+"""Processes in which Pillow looks at what is unusual, and pages are scanned: little memory, a deadline, none of our secrets, and expendable.
 
 A file that takes too long, too much, or the process with it costs that process and nothing else. The process has no
 setting of ours in its environment, opens no file and no connection, and ends when its input does.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from services.fetcher.body import Body
+from services.fetcher.pages import MAX_BYTES, Scan
 from shared.errors import PermanentError, Reason, TransientError
 
 if TYPE_CHECKING:
@@ -35,17 +36,27 @@ START = 30.0
 _log = logging.getLogger(__name__)
 _LENGTH = 8
 _PIECE = 256 * 1024
+_LONGEST = 2 * MAX_BYTES
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
 _TRIES = 2
 
 
+class Page(msgspec.Struct, array_like=True, frozen=True):
+    """What is asked of a process that is to scan a page for up to `limit` images. Without one it is to say an image's size."""
+
+    url: str
+    content_type: str | None
+    limit: int
+
+
 class Verdict(msgspec.Struct, array_like=True):
-    """A process's answer: a size, or why there is none."""
+    """A process's answer: a size, or what is on a page, or why there is neither."""
 
     width: int = 0
     height: int = 0
     reason: Reason | None = None
     detail: str = ""
+    page: Scan | None = None
 
 
 class Sandbox:
@@ -70,25 +81,34 @@ class Sandbox:
 
         Raises TransientError (timeout) if no process can be started.
         """
+        verdict = await self._verdict(body, None)
+        return verdict.width, verdict.height
+
+    async def scan(self, body: Body, page: Page) -> Scan:
+        """What is on a page. Raises PermanentError (not_an_image) if it takes too long or too much, TransientError as `size_of` does."""
+        verdict = await self._verdict(body, page)
+        return verdict.page or Scan(images=[])
+
+    async def _verdict(self, body: Body, page: Page | None) -> Verdict:
         async with self._free:
             # The second try is for the innocent: the process may have been killed for the machine's memory.
             for _ in range(_TRIES):
-                verdict = await self._ask(body)
+                verdict = await self._ask(body, page)
                 if verdict is None:
                     continue
                 if verdict.reason:
                     raise PermanentError(verdict.reason, verdict.detail)
-                return verdict.width, verdict.height
-        raise _unreadable()
+                return verdict
+        raise _unreadable(page)
 
-    async def _ask(self, body: Body) -> Verdict | None:
+    async def _ask(self, body: Body, page: Page | None) -> Verdict | None:
         process = await self._take()
         try:
             async with asyncio.timeout(self._deadline):
-                verdict = await _exchange(process, body)
+                verdict = await _exchange(process, body, page)
         except TimeoutError:
             await self._end(process)
-            raise _unreadable() from None
+            raise _unreadable(page) from None
         except (asyncio.IncompleteReadError, ConnectionError, RuntimeError, msgspec.MsgspecError):  # RuntimeError: uvloop's closed pipe
             await self._end(process)
             return None
@@ -122,7 +142,7 @@ class Sandbox:
         self.processes.add(process)
         try:
             async with asyncio.timeout(START):
-                await _exchange(process, Body())
+                await _exchange(process, Body(), None)
         except BaseException:
             await asyncio.shield(self._end(process))
             raise
@@ -136,10 +156,11 @@ class Sandbox:
         self.processes.discard(process)
 
 
-async def _exchange(process: asyncio.subprocess.Process, body: Body) -> Verdict:
+async def _exchange(process: asyncio.subprocess.Process, body: Body, page: Page | None) -> Verdict:
     if process.stdin is None or process.stdout is None:
         raise ConnectionError
-    process.stdin.write(body.size.to_bytes(_LENGTH, "big"))
+    job = msgspec.msgpack.encode(page)
+    process.stdin.write(len(job).to_bytes(_LENGTH, "big") + job + body.size.to_bytes(_LENGTH, "big"))
     for number in range(body.parts):
         part = body.part(number)
         for at in range(0, len(part), _PIECE):
@@ -147,8 +168,11 @@ async def _exchange(process: asyncio.subprocess.Process, body: Body) -> Verdict:
             process.stdin.write(part[at : at + _PIECE])
             await process.stdin.drain()
     length = int.from_bytes(await process.stdout.readexactly(_LENGTH), "big")
+    if length > _LONGEST:
+        raise ConnectionError
     return msgspec.msgpack.decode(await process.stdout.readexactly(length), type=Verdict)
 
 
-def _unreadable() -> PermanentError:
-    return PermanentError(Reason.NOT_AN_IMAGE, "The image can't be opened within the limits of time and memory.")
+def _unreadable(page: Page | None) -> PermanentError:
+    done = "page can't be scanned for images" if page else "image can't be opened"
+    return PermanentError(Reason.NOT_AN_IMAGE, f"The {done} within the limits of time and memory.")

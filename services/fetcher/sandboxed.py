@@ -1,4 +1,4 @@
-"""What runs inside a process of sandbox.py: `python -m services.fetcher.sandboxed MAX_PIXELS MAX_FRAMES`, bodies in, verdicts out."""
+"""What runs inside a process of sandbox.py: `python -m services.fetcher.sandboxed MAX_PIXELS MAX_FRAMES`, jobs and bodies in, verdicts out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import msgspec
 from services.fetcher.formats import sniff
 from services.fetcher.frames import Most
 from services.fetcher.opening import open_with_pillow
-from services.fetcher.sandbox import Verdict
+from services.fetcher.pages import scan
+from services.fetcher.sandbox import Page, Verdict
 from shared.errors import PermanentError, Reason
 
 MEMORY = 1024**3
@@ -32,12 +33,22 @@ def main() -> None:
 
 
 def serve(source: BinaryIO, sink: BinaryIO, most: Most) -> None:
-    """Reads bodies and writes verdicts, each after its length in eight bytes, until `source` ends."""
+    """Reads jobs, each with a body, and writes verdicts, all of them after their lengths in eight bytes, until `source` ends."""
     while head := source.read(_LENGTH):
-        body = source.read(int.from_bytes(head, "big"))
-        answer = msgspec.msgpack.encode(verdict(body, most))
+        job = source.read(int.from_bytes(head, "big"))
+        body = source.read(int.from_bytes(source.read(_LENGTH), "big"))
+        page = msgspec.msgpack.decode(job, type=Page | None)
+        answer = msgspec.msgpack.encode(scanned(body, page) if page else verdict(body, most))
         sink.write(len(answer).to_bytes(_LENGTH, "big") + answer)
         sink.flush()
+
+
+def scanned(body: bytes, page: Page) -> Verdict:
+    """What is on a page, as a message."""
+    try:
+        return Verdict(page=scan(body, url=page.url, content_type=page.content_type, limit=page.limit))
+    except MemoryError:
+        return Verdict(reason=Reason.NOT_AN_IMAGE, detail="The page can't be scanned for images within the limits of memory.")
 
 
 def verdict(body: bytes, most: Most) -> Verdict:

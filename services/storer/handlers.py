@@ -105,6 +105,7 @@ class Handlers:
             standing = await self._closed.add((event, file))
             if str(file) != event.file:  # only now: should this be repeated, the document holds already
                 await self._parts.discard(event)
+                await self._images.mark_shared([file])
         else:
             found = (await self._images.standing([event.image])).get(event.image)
             if found and found.revision == event.revision and found.status not in _ARRIVED:
@@ -115,8 +116,10 @@ class Handlers:
 
     async def _store(self, events: list[ImageFetched]) -> Sequence[Standing | None]:
         # Bytes first: a document that says `stored` must never point at nothing.
-        files = await self._blobs.store([Blob(event.sha256, event.body, event.content_type) for event in events])
-        return await self._point(list(zip(events, files, strict=True)))
+        kept = await self._blobs.store([Blob(event.sha256, event.body, event.content_type) for event in events])
+        standing = await self._point([(event, file) for event, (file, _) in zip(events, kept, strict=True)])
+        await self._images.mark_shared({file for file, again in kept if again})
+        return standing
 
     async def _point(self, stored: list[tuple[ImageFetched, ObjectId]]) -> list[Standing | None]:
         await self._images.store(stored)

@@ -37,8 +37,8 @@ STORE_SECONDS = 30.0
 PREFETCH = 128
 """Twice what one batch takes, so that the next is there when it is written."""
 
-PARTS_PREFETCH = 16
-"""As many as are being written at once: a storer's memory is bounded by it, and what it doesn't take is another's."""
+PARTS_PREFETCH = 8
+"""Twice what is being written at once: a storer's memory is bounded by it, and what it doesn't take is another's."""
 
 DEAD_PREFETCH = 8
 PAGES_PREFETCH = 4

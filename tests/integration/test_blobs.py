@@ -36,7 +36,7 @@ LARGE = bytes(range(256)) * (4096 * 2) + b"tail"
 
 @pytest.mark.parametrize("body", [b"", b"x", b"y" * CHUNK_BYTES, b"z" * (CHUNK_BYTES + 1), LARGE], ids=len)
 async def test_what_is_stored_is_read_back_and_any_gridfs_driver_reads_it_too(blobs: Blobs, mongo: Mongo, body: bytes) -> None:
-    [file] = await blobs.store([blob(body)])
+    [(file, _)] = await blobs.store([blob(body)])
     assert await read(blobs, file) == body
     stream: Any = await AsyncIOMotorGridFSBucket(mongo.database).open_download_stream(file)
     assert await stream.read() == body
@@ -44,8 +44,8 @@ async def test_what_is_stored_is_read_back_and_any_gridfs_driver_reads_it_too(bl
 
 
 async def test_the_same_bytes_are_kept_once_within_a_batch_and_across(blobs: Blobs, mongo: Mongo) -> None:
-    first, second, other = await blobs.store([blob(b"a"), blob(b"a"), blob(b"b")])
-    [third] = await blobs.store([blob(b"a")])
+    (first, _), (second, _), (other, _) = await blobs.store([blob(b"a"), blob(b"a"), blob(b"b")])
+    [(third, _)] = await blobs.store([blob(b"a")])
     assert first == second == third != other
     assert await mongo["fs.files"].count_documents({}) == await mongo["fs.chunks"].count_documents({}) == 2
 
@@ -53,7 +53,8 @@ async def test_the_same_bytes_are_kept_once_within_a_batch_and_across(blobs: Blo
 async def test_of_two_who_store_the_same_at_once_one_wins_and_nothing_of_the_other_is_left(blobs: Blobs, mongo: Mongo) -> None:
     bodies = [bytes([n]) * 100 for n in range(20)]
     answers = await asyncio.gather(*(blobs.store([blob(body) for body in bodies]) for _ in range(8)))
-    assert all(answer == answers[0] for answer in answers)
+    files = [[file for file, _ in answer] for answer in answers]
+    assert all(found == files[0] for found in files)
     assert await mongo["fs.files"].count_documents({}) == len(bodies)
     assert await mongo["fs.chunks"].count_documents({}) == len(bodies)
 
@@ -63,7 +64,7 @@ async def test_of_two_who_store_the_same_at_once_one_wins_and_nothing_of_the_oth
     [(0, 1), (5, 10), (CHUNK_BYTES - 1, CHUNK_BYTES + 1), (CHUNK_BYTES, CHUNK_BYTES + 1), (1, None), (len(LARGE) - 2, len(LARGE)), (0, len(LARGE))],
 )
 async def test_a_range_is_read(blobs: Blobs, start: int, stop: int | None) -> None:
-    [file] = await blobs.store([blob(LARGE)])
+    [(file, _)] = await blobs.store([blob(LARGE)])
     assert await read(blobs, file, start, stop) == LARGE[start:stop]
 
 
@@ -158,12 +159,12 @@ async def test_a_file_that_was_marked_just_now_is_had_back_and_one_marked_long_a
         mark: Any = {"$set": {"metadata.unreferenced_at": datetime.now(UTC) - age}, "$unset": {"metadata.sha256": ""}}
         await mongo["fs.files"].update_one({"_id": due.file}, mark)
         assert await blobs.close(due) == expected
-    [other] = await blobs.store([blob(LARGE)])
+    [(other, _)] = await blobs.store([blob(LARGE)])
     assert await blobs.close(due) == other
 
 
 async def test_nobody_elses_file_is_taken_over(blobs: Blobs, mongo: Mongo) -> None:
-    [theirs] = await blobs.store([blob(LARGE)])
+    [(theirs, _)] = await blobs.store([blob(LARGE)])
     stranger = msgspec.structs.replace(parted(LARGE, theirs), sha256="ab" * 32)
     assert await blobs.close(stranger) is None
     assert await blobs.discard([theirs]) == 0

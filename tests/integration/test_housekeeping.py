@@ -29,7 +29,7 @@ def housekeeping(mongo: Mongo, blobs: Blobs) -> Housekeeping:
 
 
 async def store(blobs: Blobs, body: bytes = BODY) -> ObjectId:
-    [file] = await blobs.store([Blob(hashlib.sha256(body).hexdigest(), body, "image/png")])
+    [(file, _)] = await blobs.store([Blob(hashlib.sha256(body).hexdigest(), body, "image/png")])
     return file
 
 

@@ -187,7 +187,7 @@ async def test_the_same_large_image_from_two_urls_at_once_is_one_file_and_no_chu
 
 async def test_one_whose_bytes_came_whole_before_takes_that_file(world: World) -> None:
     one = await world.large("http://a/")
-    [held] = await world.blobs.store([Blob(one.fetched.sha256, one.content, "image/tiff")])
+    [(held, _)] = await world.blobs.store([Blob(one.fetched.sha256, one.content, "image/tiff")])
     for event in one.all:
         await handle(world.handlers, event)
     await world.check_stored(one)

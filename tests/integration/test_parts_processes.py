@@ -90,6 +90,25 @@ async def test_an_image_of_60_mib_takes_no_storer_150_mib_and_both_have_their_sh
     assert len(writers) == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="how much memory a process has taken is asked of /proc")
+async def test_a_storer_takes_no_more_for_several_of_them_at_once(
+    amqp_url: str, mongo_url: str, mongo: Mongo, catalog: Catalog, blobs: Blobs
+) -> None:
+    await blobs.create_indexes()
+    made = [large(await add(catalog, f"http://a/{number}"), parts=60) for number in range(4)]
+    async with Publisher(amqp_url) as publisher, await aio_pika.connect(amqp_url) as connection:
+        await publisher.wait()
+        channel = await connection.channel()
+        with storer_process(amqp_url, mongo_url) as process:
+            await until(lambda: reading(channel, 1))
+            for one in made:
+                await asyncio.gather(*(publisher.publish(event) for event in one.all))
+            for one in made:
+                assert await file_when_stored(mongo, one) == one.content
+            taken = most_memory(process)
+    assert 30 * MIB < taken < MOST_MEMORY, taken
+
+
 async def test_what_a_killed_storer_had_in_hand_another_finishes(amqp_url: str, mongo_url: str, mongo: Mongo, catalog: Catalog, blobs: Blobs) -> None:
     await blobs.create_indexes()
     one = large(await add(catalog, "http://a/"), parts=5)

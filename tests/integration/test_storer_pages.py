@@ -354,3 +354,15 @@ async def test_whoever_gave_a_callback_is_told_what_became_of_the_image(storer: 
     # Repeated, it is the same delivery.
     again = await storer.fail(B)
     assert [publication.event.message_id for publication in again[1:]] in ([], [told.event.message_id])
+
+
+async def test_images_with_the_same_bytes_share_a_file_and_say_so(storer: Storer, mongo: Mongo) -> None:
+    for url, body in ((A, b"same"), (B, b"same"), (C, b"other")):
+        await storer.add(url)
+        await storer.store(url, body)
+    a, b, c = [await storer.image(url) for url in (A, B, C)]
+    assert a.file == b.file != c.file
+    assert [await storer.catalog.same_bytes(image, limit=10) for image in (a, b, c)] == [[b.id], [a.id], []]
+    assert await mongo["fs.files"].count_documents({}) == 2
+    await storer.catalog.delete(a.id)
+    assert await storer.catalog.same_bytes(b, limit=10) == []

@@ -65,6 +65,7 @@ def bmp(width: int, height: int, bits: int = 24, compression: int = 0) -> bytes:
 
 _SIZED = ((256, 4, 1), (257, 4, 1))
 _JPEG, _GIF = image("JPEG"), image("GIF")
+_GIF_HEAD = 13 + (3 << (_GIF[10] & 7) + 1)
 
 
 def _jpeg_of(width: int, height: int) -> bytes:
@@ -105,7 +106,7 @@ def _avif_of(width: int, height: int) -> bytes:
 
 def _gif_of_frames(*frames: tuple[int, int, int, int]) -> bytes:
     pixel = b"\0\x02\x02\x4c\x01\0"
-    return _GIF[: 13 + (3 << (_GIF[10] & 7) + 1)] + b"".join(b"\x2c" + struct.pack("<HHHH", *frame) + pixel for frame in frames) + b";"
+    return _GIF[:_GIF_HEAD] + b"".join(b"\x2c" + struct.pack("<HHHH", *frame) + pixel for frame in frames) + b";"
 
 
 def _webp_of_frames(count: int) -> bytes:
@@ -184,7 +185,6 @@ POLYGLOTS = {
     "a page within a JPEG's comment": File(_JPEG[:2] + b"\xff\xfe" + struct.pack(">H", 2 + len(_SCRIPT)) + _SCRIPT + _JPEG[2:], STORED),
     "a script that begins like a GIF": File(b"GIF89a/*" + _GIF[8:] + b"*/=1;alert(1)//;", ANY, may_be_stored=True),
     "a script that is little more than that": File(b"GIF89a=1;alert(1)//;", BROKEN),
-    "a PNG after a page": File(_SCRIPT + image("PNG"), frozenset({Reason.NOT_AN_IMAGE})),
     "a PDF that is a JPEG too": File(b"%PDF-1.4\n" + _JPEG, frozenset({Reason.UNSUPPORTED_FORMAT})),
     "a JPEG after a BMP's magic": File(b"BM" + _JPEG, frozenset({Reason.NOT_AN_IMAGE})),
     "EPS within a TIFF": File(tiff((256, 4, 1, 10), (257, 4, 1, 10)) + b"%!PS-Adobe-3.0 EPSF-3.0", BROKEN),
@@ -201,7 +201,7 @@ COSTLY = {
     "empty chunks.png": File(png(*[chunk(b"teSt", b"")] * 80_000), ANY, may_be_stored=True),
     "data that grows.png": File(png(size=(3000, 3000), data=zlib.compress(b"\0" * 100_000_000, 9)), ANY, may_be_stored=True),
     "tiny blocks.gif": File(_GIF[:13] + b"\x21\xfe" + b"\1a" * 500_000 + b"\0;", ANY),
-    "many frames.gif": File(_GIF[:-1] + _GIF[_GIF.index(b"\x2c") : -1] * 900 + b";", ANY, may_be_stored=True),
+    "many frames.gif": File(_GIF[:-1] + _GIF[_GIF_HEAD:-1] * 300 + b";", STORED),
     "tiny chunks.webp": File(
         b"RIFF" + struct.pack("<I", 1_000_022) + b"WEBPVP8X" + struct.pack("<I", 10) + b"\0" * 10 + b"XXXX\0\0\0\0" * 125_000, ANY
     ),
@@ -212,7 +212,6 @@ COSTLY = {
     "entries that contain themselves.ico": File(ico(*[b"x" * 16] * 2000, offsets=0), ANY),
     "boxes without end.avif": File(image("AVIF")[:32] + struct.pack(">I4s", 8, b"free") * 120_000, ANY),
     "boxes within boxes.avif": File(image("AVIF")[:32] + b"".join(struct.pack(">I4s", 8 * depth, b"meta") for depth in range(100_000, 0, -1)), ANY),
-    "open comments": File(b"<!--" * 250_000, frozenset({Reason.NOT_AN_IMAGE})),
     "open declarations": File(b"<!DOCTYPE [" * 90_000, frozenset({Reason.NOT_AN_IMAGE})),
     "a billion laughs.svg": File(
         b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY a "ha">' + b"".join(b'<!ENTITY a%d "%s">' % (n, b"&a;" * 10) for n in range(9)) + b"]><svg>&a8;</svg>",

@@ -107,7 +107,6 @@ def test_what_takes_more_steps_is_for_the_sandbox(name: str) -> None:
 
 
 GIF = image("GIF")
-FRAME = GIF[GIF.index(b"\x2c", 800) : -1]
 COSTLY: dict[str, tuple[str, Callable[[], bytes]]] = {
     "tiny blocks": ("GIF", lambda: GIF[:-1] + b"\x21\xfe" + b"\1a" * 500_000 + b"\0;"),
     "long and tiny blocks by turns": ("GIF", lambda: GIF[:-1] + b"\x21\xfe" + (b"\xff" + b"a" * 255 + b"\1a") * 4000 + b"\0;"),

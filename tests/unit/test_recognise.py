@@ -352,7 +352,7 @@ async def test_cancelling_does_not_mix_up_answers() -> None:
 
 def test_the_process_answers_until_its_input_ends() -> None:
     def framed(body: bytes) -> bytes:
-        return len(body).to_bytes(8, "big") + body
+        return b"\0\0\0\0\0\0\0\1\xc0" + len(body).to_bytes(8, "big") + body  # after a job of nil: an image's size
 
     sink = io.BytesIO()
     serve(io.BytesIO(framed(IMAGES["PNG"]) + framed(b"") + framed(IMAGES["AVIF"])), sink, MOST)
