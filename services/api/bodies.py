@@ -10,6 +10,8 @@ import msgspec
 from services.api.problems import BAD_BODY, UNSUPPORTED_MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from litestar import Request
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -28,13 +30,23 @@ _TYPES = {
 }
 
 
-async def read(request: Request[Any, Any, Any], kind: type[Body], *, example: str) -> Body:
-    """The body of a request. Raises Problem, which shows `example` when the body isn't of this kind."""
-    body: Body = await read_as(request, kind, example=example)
+def _anything(_: bytes) -> None:
+    pass
+
+
+async def read(request: Request[Any, Any, Any], kind: type[Body], *, example: str, check: Callable[[bytes], None] = _anything) -> Body:
+    """The body of a request, if `check` doesn't mind it. Raises Problem, which shows `example` when the body isn't of this kind."""
+    body: Body = await read_as(request, kind, example=example, check=check)
     return body
 
 
-async def read_as(request: Request[Any, Any, Any], kind: Any, *, example: str) -> Any:  # noqa: ANN401  (a type, or a union of some)
+async def read_as(
+    request: Request[Any, Any, Any],
+    kind: Any,  # noqa: ANN401  (a type, or a union of some)
+    *,
+    example: str,
+    check: Callable[[bytes], None] = _anything,
+) -> Any:  # noqa: ANN401
     """As `read`, of any type that msgspec knows."""
     content_type = request.headers.get("content-type", "")
     if not _JSON.match(content_type):
@@ -44,8 +56,10 @@ async def read_as(request: Request[Any, Any, Any], kind: Any, *, example: str) -
             f"With curl: curl --json '{example}'",
             headers={"Accept-Post": "application/json"},
         )
+    body = await request.body()
+    check(body)
     try:
-        return msgspec.json.decode(await request.body(), type=kind)
+        return msgspec.json.decode(body, type=kind)
     except UnicodeDecodeError:
         raise _bad_body("The body isn't UTF-8.", "", example) from None
     except msgspec.MsgspecError as error:
