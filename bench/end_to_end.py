@@ -64,17 +64,14 @@ async def measure(world: World) -> Section:
 async def _measure_size(section: Section, world: World, where: Room, running: Project, size: str, others: Peers | None) -> None:
     count = world.origin.stock[size]
     ours: list[float] = []
-    peer: dict[str, list[float]] = {"img2dataset": [], "scrapy": []} if others else {}
+    peer: dict[str, list[float]] = {name: [] for name in peers.COMMANDS} if others else {}
     alone: dict[str, list[float]] = {"download": [], "publish": [], "insert": []}
     cpu: dict[str, float] = {}
     for number in world.rounds:
         rate, cpu = await store(world, where, running, size, count)
-        found = {"img2dataset": 0.0, "scrapy": 0.0}
-        if others:
-            urls = [world.origin.url(size, image) for image in range(count)]
-            found = {"img2dataset": await others.img2dataset(urls, world.folder), "scrapy": await others.scrapy(urls, world.folder)}
+        found = await others.measure([world.origin.url(size, image) for image in range(count)], world.folder) if others else {}
         bare = await limits.measure(world.origin, where, size, count, sum(default_processes().values()))
-        said = ", ".join(f"{name} {value:,.0f}" for name, value in {"bowerbird": rate, **found, **bare}.items() if value)
+        said = ", ".join(f"{name} {value:,.0f}" for name, value in {"bowerbird": rate, **found, **bare}.items())
         world.say(f"  {size}, {'warm-up' if number < 0 else f'run {number + 1}'}: {said} images/s")
         if number >= 0:
             ours.append(rate)
@@ -106,21 +103,20 @@ async def store(world: World, where: Room, running: Project, size: str, count: i
 def _note(section: Section, size: str, ours: list[float], peer: dict[str, list[float]], alone: dict[str, list[float]]) -> None:
     goal = size == GOAL_SIZE
     goals = {"img2dataset": 2.0, "scrapy": 4.0}
-    commands = {"img2dataset": peers.IMG2DATASET, "scrapy": peers.SCRAPY}
     section.add(
         f"{size}: bowerbird", "images/s", ours, how=f"single POSTs from one process, {CONNECTIONS} connections, until the last is stored",
         at_least=900.0 if goal else None,
     )  # fmt: skip
     add = functools.partial(section.add, unit="images/s")
     for name, runs in peer.items():
-        add(f"{size}: {name}", runs=runs, how=commands[name])
+        add(f"{size}: {name}", runs=runs, how=peers.COMMANDS[name])
     add(f"{size}: download alone", runs=alone["download"], how="aiohttp into memory")
     add(f"{size}: publish alone", runs=alone["publish"], how="aio-pika, persistent, confirmed, quorum queue")
     add(f"{size}: insert alone", runs=alone["insert"], how=f"pymongo, batches of up to {limits.MAX_BATCH}, majority, journaled")
     slowest = [min(values) for values in zip(*alone.values(), strict=True)]
     add(f"{size}: the machine's own limit", runs=slowest, how=f"the slowest of those three, each with {sum(default_processes().values())} processes")
     for name, runs in peer.items():
-        section.add(f"{size}: bowerbird / {name}", "x", ratios(ours, runs), how="run by run", at_least=goals[name] if goal else None)
+        section.add(f"{size}: bowerbird / {name}", "x", ratios(ours, runs), how="run by run", at_least=goals.get(name) if goal else None)
     section.add(f"{size}: bowerbird / limit", "x", ratios(ours, slowest), how="run by run", at_least=0.5 if goal else None)
 
 

@@ -1,5 +1,8 @@
 """What people use instead, in a virtual environment of its own: img2dataset, and Scrapy's FilesPipeline. Both write plain files.
 
+img2dataset in two ways: without resizing, in which it decodes every image and encodes it anew (its way to refuse what is no image), and with
+the bytes left alone and not looked at.
+
 Each is timed by its own clock, from the beginning of its first download to the end of its last, so that the time it takes to start isn't held
 against it. Neither keeps a queue or a status, nor makes sure that what it wrote is on the disk.
 """
@@ -29,10 +32,11 @@ SHARDS_A_PROCESS = 4
 CONCURRENT = 128
 SECONDS = 300.0
 IMG2DATASET = (
-    f"img2dataset --processes_count {PROCESSES} --thread_count {THREADS} --output_format files --resize_mode no --disable_all_reencoding True "
-    "--retries 0 --enable_wandb False --incremental_mode overwrite"
+    f"img2dataset --processes_count {PROCESSES} --thread_count {THREADS} --output_format files --resize_mode no --retries 0 --enable_wandb False"
 )
+UNTOUCHED = f"{IMG2DATASET} --disable_all_reencoding True"
 SCRAPY = f"scrapy runspider {SPIDER} -s CONCURRENT_REQUESTS={CONCURRENT} -s CONCURRENT_REQUESTS_PER_DOMAIN={CONCURRENT}"
+COMMANDS = {"img2dataset": IMG2DATASET, "img2dataset, bytes untouched": UNTOUCHED, "scrapy": SCRAPY}
 
 
 class Peers:
@@ -58,19 +62,25 @@ class Peers:
         await _run("pip", [self._folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r", PINNED], log, seconds=1200)
         self._stamp.write_text(PINNED.read_text("utf-8"), "utf-8")
 
-    async def img2dataset(self, urls: Sequence[str], folder: Path) -> float:
-        """Images a second. Raises BenchError."""
+    async def measure(self, urls: Sequence[str], folder: Path) -> dict[str, float]:
+        """Images a second of each peer, one after the other. Raises BenchError."""
+        return {
+            "img2dataset": await self._img2dataset(IMG2DATASET, urls, folder),
+            "img2dataset, bytes untouched": await self._img2dataset(UNTOUCHED, urls, folder),
+            "scrapy": await self._scrapy(urls, folder),
+        }
+
+    async def _img2dataset(self, command: str, urls: Sequence[str], folder: Path) -> float:
         listed, output = _fresh(folder / "img2dataset", urls)
         shard = max(1, -(-len(urls) // (PROCESSES * SHARDS_A_PROCESS)))  # by default 10,000, which one process would have for itself
         options: list[str | Path] = ["--url_list", listed, "--output_folder", output, "--number_sample_per_shard", str(shard)]
-        await self._do(IMG2DATASET, options, folder / "img2dataset.log")
+        await self._do(command, options, folder / "img2dataset.log")
         stats: list[dict[str, float]] = [json.loads(path.read_text("utf-8")) for path in output.glob("*_stats.json")]
         _check("img2dataset", sum(1 for _ in output.glob("*/*.jpg")), len(urls), folder / "img2dataset.log")
         took = max(part["end_time"] for part in stats) - min(part["start_time"] for part in stats)
         return len(urls) / took
 
-    async def scrapy(self, urls: Sequence[str], folder: Path) -> float:
-        """Images a second. Raises BenchError."""
+    async def _scrapy(self, urls: Sequence[str], folder: Path) -> float:
         listed, output = _fresh(folder / "scrapy", urls)
         report = folder / "scrapy.json"
         settings = [f"URLS={listed}", f"FILES_STORE={output}", f"REPORT={report}"]

@@ -17,11 +17,12 @@ class Bar(NamedTuple):
     low: float
     high: float
     ours: bool
+    unit: str
 
 
-def bars(title: str, unit: str, data: list[Bar]) -> str:
+def bars(title: str, data: list[Bar]) -> str:
     """A chart of bars from zero; the thin line is the spread of the runs."""
-    most = max(bar.high for bar in data) or 1.0
+    most = max((bar.high for bar in data), default=0.0) or 1.0
     height = TOP + len(data) * (BAR + GAP) + GAP
     scale = (WIDTH - LEFT - RIGHT) / most
     lines = [
@@ -37,6 +38,6 @@ def bars(title: str, unit: str, data: list[Bar]) -> str:
             f'<text x="{LEFT - 8}" y="{middle + 4.5:g}" text-anchor="end" fill="#222222">{escape(bar.label)}</text>',
             f'<rect x="{LEFT}" y="{y}" width="{bar.value * scale:.1f}" height="{BAR}" fill="{OURS if bar.ours else OTHERS}"/>',
             f'<line x1="{LEFT + bar.low * scale:.1f}" y1="{middle:g}" x2="{LEFT + bar.high * scale:.1f}" y2="{middle:g}" stroke="{MARK}"/>',
-            f'<text x="{LEFT + bar.high * scale + 8:.1f}" y="{middle + 4.5:g}" fill="#222222">{bar.value:,.4g} {escape(unit)}</text>',
+            f'<text x="{LEFT + bar.high * scale + 8:.1f}" y="{middle + 4.5:g}" fill="#222222">{bar.value:,.4g} {escape(bar.unit)}</text>',
         ]
     return "\n".join([*lines, "</svg>", ""])
