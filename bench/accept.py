@@ -48,7 +48,7 @@ async def measure(world: World) -> Section:
 
 
 async def _single(section: Section, world: World, port: int, bare: int) -> None:
-    ours, nothing, cpu = [], [], 0.0
+    ours, nothing, cores = [], [], 0.0
     for number in world.rounds:
         first = (number + 1) * 10**6
         seconds = world.pick(8, 2)
@@ -58,8 +58,8 @@ async def _single(section: Section, world: World, port: int, bare: int) -> None:
         if number >= 0:
             ours.append(found.rate)
             nothing.append(floor.rate)
-            cpu = found.cpu
-    how = f"2 processes, {CONNECTIONS} connections, closed loop; they took {cpu:.1f} cores"
+            cores = found.cores
+    how = f"2 processes, {CONNECTIONS} connections, closed loop; they took {cores:.1f} cores"
     section.add("single POSTs", "/s", ours, how=how, at_least=2500.0)
     section.add("single POSTs, an api that does nothing", "/s", nothing, how="uvicorn and one ready answer, the same load")
     section.add("single POSTs / doing nothing", "x", ratios(ours, nothing), how="run by run")

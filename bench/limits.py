@@ -28,6 +28,11 @@ BATCH_BYTES = 8 * 1024**2
 MAX_BATCH = 64
 KEPT = 500  # messages in the queue, as in one whose consumers keep up; it drops the oldest
 SECONDS = 120.0
+HOW = {
+    "download alone": f"aiohttp into memory, {IN_FLIGHT} at once in each process",
+    "publish alone": f"aio-pika, persistent, confirmed, to a quorum queue, {IN_FLIGHT} at once in each process",
+    "insert alone": f"pymongo, batches of up to {MAX_BATCH}, majority, journaled, one batch at once in each process",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,9 +111,9 @@ async def measure(origin: Origin, where: Room, size: str, count: int, processes:
     """Images a second of each of the three, one after the other."""
     parts = [range(count)[number::processes] for number in range(processes)]
     rates = {
-        "download": await _rate([Download(origin=origin, size=size, numbers=part) for part in parts]),
-        "publish": await _rate([Publish(amqp_url=where.amqp_url, size=size, numbers=part) for part in parts]),
-        "insert": await _rate([Insert(mongo_url=where.mongo_url, size=size, numbers=part) for part in parts]),
+        "download alone": await _rate([Download(origin=origin, size=size, numbers=part) for part in parts]),
+        "publish alone": await _rate([Publish(amqp_url=where.amqp_url, size=size, numbers=part) for part in parts]),
+        "insert alone": await _rate([Insert(mongo_url=where.mongo_url, size=size, numbers=part) for part in parts]),
     }
     await where.database["bench.chunks"].drop()
     return rates

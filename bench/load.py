@@ -56,13 +56,19 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What a load measured. `latencies` are in seconds, in their order for each process; `cpu` is how many cores the load itself took."""
+    """What a load measured. `latencies` are in seconds, in their order for each process; `began` is of the monotonic clock."""
 
     rate: float
     latencies: Sequence[float]
     statuses: Counter[int]
     began: float
-    cpu: float
+    took: float
+    cpu_seconds: float
+
+    @property
+    def cores(self) -> float:
+        """How many the load itself took."""
+        return self.cpu_seconds / self.took
 
     def p(self, part: float) -> float:
         """A percentile of the latencies, in milliseconds."""
@@ -94,7 +100,8 @@ async def load(  # noqa: PLR0913  (a load has as many sides)
         latencies=[latency for outcome in outcomes for latency in outcome.value[0]],
         statuses=statuses,
         began=began,
-        cpu=sum(outcome.cpu for outcome in outcomes) / took,
+        took=took,
+        cpu_seconds=sum(outcome.cpu for outcome in outcomes),
     )
 
 

@@ -63,7 +63,7 @@ async def _compare(
 ) -> None:  # fmt: skip
     rates: list[float] = []
     floors: list[float] = []
-    cpu = 0.0
+    cores = 0.0
     for number in world.rounds:
         seconds = world.pick(8, 2)
         found = await load(*ours, range(10**6), expect=status, connections=CONNECTIONS, seconds=seconds)
@@ -72,8 +72,8 @@ async def _compare(
         if number >= 0:
             rates.append(found.rate)
             floors.append(floor.rate)
-            cpu = found.cpu
-    how = f"{IMAGES} images, 2 processes, {CONNECTIONS} connections, closed loop; they took {cpu:.1f} cores"
+            cores = found.cores
+    how = f"{IMAGES} images, 2 processes, {CONNECTIONS} connections, closed loop; they took {cores:.1f} cores"
     section.add(name, "/s", rates, how=how, at_least=goal)
     section.add(f"{name}, an api that does nothing", "/s", floors, how="uvicorn and one ready answer of that size, the same load")
     section.add(f"{name} / doing nothing", "x", ratios(rates, floors), how="run by run")
