@@ -135,7 +135,7 @@ async def _single(section: Section, world: World, template: dict[str, Any], port
             found = await load(port, gets, range(10**6), expect=200, connections=CONNECTIONS, seconds=seconds)
             floor = await load(bare, Cycle([request("GET", "/200/800")]), range(10**6), expect=200, connections=CONNECTIONS, seconds=seconds / 2)
             world.say(
-                f"  GET /images/{{id}}: {found.rate:,.0f}/s (an api that does nothing: {floor.rate:,.0f}/s), the load took {found.cores:.1f} cores"
+                f"  GET /images/{{id}}: {found.rate:,.0f}/s (an api that does nothing: {floor.rate:,.0f}/s), the load took {found.cores:.2f} cores"
             )
             if number >= 0:
                 ours.append(found.rate)

@@ -73,7 +73,7 @@ async def _compare(
             rates.append(found.rate)
             floors.append(floor.rate)
             cores = found.cores
-    how = f"{IMAGES} images, 2 processes, {CONNECTIONS} connections, closed loop; they took {cores:.1f} cores"
+    how = f"{IMAGES} images, 2 processes, {CONNECTIONS} connections, closed loop; they took {cores:.2f} cores"
     section.add(name, "/s", rates, how=how, at_least=goal)
     section.add(f"{name}, an api that does nothing", "/s", floors, how="uvicorn and one ready answer of that size, the same load")
     section.add(f"{name} / doing nothing", "x", ratios(rates, floors), how="run by run")

@@ -17,11 +17,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 FIGURES = {
     "latency": {"POST to stored, median"},
-    "end-to-end": {"80 KB: bowerbird", "80 KB: the machine's own limit", "80 KB: bowerbird / limit"},
+    "end-to-end": {"80 KB: bowerbird", "80 KB: the machine's own limit", "80 KB: bowerbird / the machine's own limit"},
     "accept": {"single POSTs", "p99 at 1,000/s", "peak memory of the api"},
     "browse": {"GET /images/{id}, one api process", "slowest page / fastest page, of any kind and size", "worst p99 of any page"},
     "serve": {"content of 80 KB", "304", "chunks read for 1,000 bytes of 60 MiB"},
-    "memory": {"peak memory of a api", "peak memory of a fetcher", "peak memory of a storer", "4 fetchers / 4 times one"},
+    "memory": {"peak memory of a api", "peak memory of a fetcher", "peak memory of a storer", "2 fetchers / 2 times one"},
 }
 
 
