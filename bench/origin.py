@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 import sys
+import time
 import urllib.parse
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,7 @@ from bench.measure import BenchError
 from bench.photos import numbered
 from services.local import apt, ports
 from services.local.children import Child
+from services.local.logs import tail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,18 +27,20 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 START_SECONDS = 15.0
+HOSTS = 8
+"""Ports that it listens on, each of which is a host of its own to who downloads: few people's images are all on one host."""
 
 
 class Origin(NamedTuple):
     """A server of images on loopback. Every number is an image of its own, with bytes of its own."""
 
     kind: str
-    port: int
+    ports: tuple[int, ...]
     stock: Mapping[str, int]
 
     def url(self, size: str, number: int) -> str:
         """The URL of image `number` of a size."""
-        return f"http://{HOST}:{self.port}/{folder_of(size)}/{number:06}.jpg"
+        return f"http://{HOST}:{self.ports[number % len(self.ports)]}/{folder_of(size)}/{number:06}.jpg"
 
 
 def folder_of(size: str) -> str:
@@ -50,27 +54,34 @@ async def origin(folder: Path, stock: Mapping[str, int], say: Callable[[str], No
     program = await asyncio.to_thread(_nginx, say)
     if program is None:
         say("There is no nginx here, and no apt-get that may install it: the origin is one of our own, in Python, which costs more CPU.")
-        async with own_origin(folder) as ours:
+        async with own_origin(folder, hosts=HOSTS) as ours:
             yield ours._replace(stock=stock)
         return
     say(f"Making the images: {', '.join(f'{count:,} of {size}' for size, count in stock.items())} ...")
     await asyncio.to_thread(_make, folder / "images", stock)
-    port = ports.any_free(HOST)
+    chosen = _free_ports(HOSTS)
     configuration = folder / "nginx.conf"
-    configuration.write_text(_configuration(folder, port), "utf-8")
+    configuration.write_text(_configuration(folder, chosen), "utf-8")
     child = Child("nginx", [program, "-p", folder, "-c", configuration, "-e", folder / "nginx.log"], environ=os.environ, log=folder / "nginx.out")
-    async with running(child, port):
-        yield Origin(await _version(program), port, stock)
+    async with running(child, chosen[-1]):
+        yield Origin(await _version(program), chosen, stock)
 
 
 @asynccontextmanager
-async def own_origin(folder: Path, *, delay: float = 0.0) -> AsyncIterator[Origin]:
+async def own_origin(folder: Path, *, delay: float = 0.0, hosts: int = 1) -> AsyncIterator[Origin]:
     """An origin in Python, which answers after `delay` seconds and has any number of each size."""
-    port = ports.any_free(HOST)
+    chosen = _free_ports(hosts)
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    child = Child("origin", [sys.executable, "-m", "bench.origin", str(port), str(delay)], environ=environ, log=folder / "origin.out")
-    async with running(child, port):
-        yield Origin("our own", port, {})
+    command = [sys.executable, "-m", "bench.origin", str(delay), *map(str, chosen)]
+    async with running(Child("origin", command, environ=environ, log=folder / "origin.out"), chosen[-1]):
+        yield Origin("our own", chosen, {})
+
+
+def _free_ports(count: int) -> tuple[int, ...]:
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(ports.any_free(HOST))
+    return tuple(found)
 
 
 @asynccontextmanager
@@ -85,16 +96,16 @@ async def running(child: Child, port: int) -> AsyncIterator[None]:
 
 
 async def _until_listening(child: Child, port: int) -> None:
-    async with asyncio.timeout(START_SECONDS):
-        while child.running:
-            try:
-                _, writer = await asyncio.open_connection(HOST, port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return
-    raise BenchError(f"{child.name} ended while it started; see {child.log}")
+    until = time.monotonic() + START_SECONDS
+    while child.running and time.monotonic() < until:
+        try:
+            _, writer = await asyncio.open_connection(HOST, port)
+        except OSError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            return
+    raise BenchError(f"{child.name} did not start. {tail(child.log) if child.log else ''}")
 
 
 def _nginx(say: Callable[[str], None]) -> str | None:
@@ -118,9 +129,10 @@ def _make(folder: Path, stock: Mapping[str, int]) -> None:
             (folder / folder_of(size) / f"{number:06}.jpg").write_bytes(numbered(size, number))
 
 
-def _configuration(folder: Path, port: int) -> str:
+def _configuration(folder: Path, chosen: tuple[int, ...]) -> str:
     user = "user root;" if os.geteuid() == 0 else ""  # the folder may be one that only we can read
     temporary = "".join(f"  {kind}_temp_path {folder}/nginx-tmp;\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    listening = "".join(f" listen {HOST}:{port} backlog=4096;" for port in chosen)
     return f"""\
 daemon off;
 {user}
@@ -135,7 +147,7 @@ http {{
   tcp_nopush on;
   keepalive_requests 1000000000;
   open_file_cache max=20000 inactive=1h;
-  server {{ listen {HOST}:{port} backlog=4096; root {folder}/images; }}
+  server {{{listening} root {folder}/images; }}
 }}
 """
 
@@ -181,10 +193,11 @@ def _sizes() -> dict[str, str]:
     return {folder_of(size): size for size in BYTES}
 
 
-async def _serve(port: int, delay: float) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: _Answering(delay), HOST, port, backlog=4096)
-    await server.serve_forever()
+async def _serve(delay: float, *chosen: int) -> None:
+    loop = asyncio.get_running_loop()
+    servers = [await loop.create_server(lambda: _Answering(delay), HOST, port, backlog=4096) for port in chosen]
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1]), float(sys.argv[2])))
+    uvloop.run(_serve(float(sys.argv[1]), *map(int, sys.argv[2:])))
