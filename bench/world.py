@@ -20,6 +20,7 @@ from bench.crew import ROOT
 from bench.measure import BenchError
 from services.local import ports
 from services.local.children import Child
+from services.local.logs import tail
 from shared.catalog import COLLECTION
 from shared.settings import Settings
 
@@ -179,6 +180,6 @@ async def _until_answers(url: str, children: list[Child]) -> None:
                 if (await client.get(url)).status_code == httpx.codes.OK:
                     return
             if ended := [child for child in children if not child.running]:
-                raise BenchError(f"{ended[0].name} ended while it started; see {ended[0].log}")
+                raise BenchError(f"{ended[0].name} ended while it started. {tail(ended[0].log) if ended[0].log else ''}")
             await asyncio.sleep(POLL_SECONDS)
     raise BenchError(f"not ready within {READY_SECONDS:g} s: {url}")
