@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import NamedTuple
 
-WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 760, 230, 120, 22, 10, 44
+WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 760, 230, 140, 22, 10, 44
+WHOLE = 100  # from here on digits behind the point mean nothing
 OURS, OTHERS, MARK = "#2166ac", "#b0b7bf", "#b2182b"
 
 
@@ -38,6 +39,6 @@ def bars(title: str, data: list[Bar]) -> str:
             f'<text x="{LEFT - 8}" y="{middle + 4.5:g}" text-anchor="end" fill="#222222">{escape(bar.label)}</text>',
             f'<rect x="{LEFT}" y="{y}" width="{bar.value * scale:.1f}" height="{BAR}" fill="{OURS if bar.ours else OTHERS}"/>',
             f'<line x1="{LEFT + bar.low * scale:.1f}" y1="{middle:g}" x2="{LEFT + bar.high * scale:.1f}" y2="{middle:g}" stroke="{MARK}"/>',
-            f'<text x="{LEFT + bar.high * scale + 8:.1f}" y="{middle + 4.5:g}" fill="#222222">{bar.value:,.4g} {escape(bar.unit)}</text>',
+            f'<text x="{LEFT + bar.high * scale + 8:.1f}" y="{middle + 4.5:g}" fill="#222222">{bar.value:,.{0 if bar.value >= WHOLE else 1}f} {escape(bar.unit)}</text>',
         ]
     return "\n".join([*lines, "</svg>", ""])

@@ -175,7 +175,7 @@ def test_what_people_wrote_in_the_document_stays(tmp_path: Path) -> None:
     assert "| Browse | 10 documents, slowest kind of page, median | 2 ms | 100 % | at most 1.5 | **no** |" in written
     assert "why not" in written
     assert r"x \| y" in written
-    assert "2 ms" in (tmp_path / "performance" / "browse.svg").read_text("utf-8")
+    assert "2.0 ms" in (tmp_path / "performance" / "browse.svg").read_text("utf-8")
     read = report.read(path)
     assert read
     assert read.sections["browse"]["10 documents, slowest kind of page, median"].runs == [1, 2, 3]
