@@ -4,7 +4,7 @@
     {"id":"4cqso75qtyka5r5ss25iivu6nk", …}
 
 In blocks of the kind `console`, a line that begins with `$ ` is a command, one with `> ` goes on with it, and the lines below are its output.
-There, … stands for anything in a line, and on a line of its own for any lines; a time for any time; and an id or a hash for whichever comes in its
+There, … stands for anything in a line (with a space before it or without), and on a line of its own for any lines; a time for any time, and `took_ms` for any such; and an id or a hash for whichever comes in its
 place the first time, from when on it stands for that one, in commands too. Nothing under a command means that nothing comes. Between blocks, the
 comment `<!-- then: an hour later -->` has the test do what it calls that.
 """
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 MARK = "-- this was its output --"
 _THEN = re.compile(r"<!-- then: (.+) -->")
 _ANY = "…"
-_PART = re.compile(
-    r"(?P<any>…)|(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)|(?P<id>(?<![0-9a-z])(?:[0-9a-f]{64}|[0-9a-f]{32}|[a-z2-7]{26})(?![0-9a-z]))"
-)
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"
+_TOOK = r"\"took_ms\": ?\d+"
+_ID = r"(?<![0-9a-z])(?:[0-9a-f]{64}|[0-9a-f]{32}|[a-z2-7]{26})(?![0-9a-z])"
+_PART = re.compile(rf"(?P<any> ?…)|(?P<time>{_TIME})|(?P<took>{_TOOK})|(?P<id>{_ID})")
 
 
 class Command(NamedTuple):
@@ -92,7 +92,7 @@ class Ids:
         pieces, at = [], 0
         for part in _PART.finditer(line):
             pieces.append(re.escape(line[at : part.start()]))
-            pieces.append({"any": ".*", "time": _TIME}.get(part.lastgroup or "") or self._id(part[0], groups))
+            pieces.append({"any": ".*", "time": _TIME, "took": _TOOK}.get(part.lastgroup or "") or self._id(part[0], groups))
             at = part.end()
         return "".join(pieces) + re.escape(line[at:])
 
@@ -157,15 +157,16 @@ async def follow(
         if isinstance(step, Then):
             await (then or {})[step.what]()
         elif only(step.text):
-            command = ids.replace(step.text)
-            for written, real in instead.items():
-                command = command.replace(written, real)
-            came = await shell.run(command)
-            for written, real in instead.items():
-                came = came.replace(real, written)
+            came = await shell.run(_replace(ids.replace(step.text), instead))
+            came = _replace(came, {real: written for written, real in instead.items()})
             assert ids.match(step.output, came), _differs(document, step, came)
             done += 1
     return done
+
+
+def _replace(text: str, by: Mapping[str, str]) -> str:
+    """All at once: what has come in another's place stays, even if it looks like a third."""
+    return re.sub("|".join(map(re.escape, by)), lambda found: by[found[0]], text) if by else text
 
 
 def _differs(document: Path, step: Command, came: str) -> str:

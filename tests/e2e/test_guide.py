@@ -73,9 +73,11 @@ async def test_what_the_guide_says_comes_to_pass(here: Settings, mongo: Mongo, t
         while any((await housekeeping.sweep()).values()):
             pass
 
-    async with serving(tmp_path / "site", site), running(here), Shell(tmp_path) as shell:
+    async with serving(tmp_path / "site", site) as log, running(here), Shell(tmp_path) as shell:
         followed = await follow(ROOT / "docs" / "guide.md", shell, instead=instead, then={"a while later": a_while_later})
     assert followed > 10
+    # As the guide says of the second terminal: the page and one image were sent again.
+    assert log.read_text().count('" 304 -') == 27
     assert [await mongo[name].count_documents({}) for name in ("fs.chunks", "fs.files", "images")] == [0, 0, 0]
 
 
@@ -83,18 +85,25 @@ async def test_the_quick_start_in_the_readme_comes_to_pass(here: Settings, tmp_p
     picture = image("JPEG", (1280, 853))
     picture += b"\0" * (326_477 - len(picture))
     (tmp_path / "bower.jpg").write_bytes(picture)
-    async with Origin("127.0.0.1") as origin, running(here), Shell(tmp_path) as shell:
-        origin.on("/bower.jpg", body(picture))
+    async with Origin("127.0.0.1") as origin, running(here) as pipeline, Shell(tmp_path) as shell:
+        url = origin.on("/bower.jpg", body(picture))
         instead = {"127.0.0.1:8000": f"127.0.0.1:{here.port}", "127.0.0.1:8080": f"127.0.0.1:{origin.port}"}
-        assert await follow(ROOT / "README.md", shell, instead=instead, only=lambda command: command.startswith("curl")) == 6
+
+        async def stored() -> None:
+            await pipeline.settled((await pipeline.client.get("/images", params={"url": url})).headers["content-location"])
+
+        then = {"it is stored": stored}
+        assert await follow(ROOT / "README.md", shell, instead=instead, then=then, only=lambda command: command.startswith("curl")) == 6
 
 
 @asynccontextmanager
-async def serving(site: Path, port: int) -> AsyncIterator[None]:
-    """The site, served as the guide says."""
+async def serving(site: Path, port: int) -> AsyncIterator[Path]:
+    """The site, served as the guide says; where its log is."""
     await asyncio.to_thread(make, site)
+    log = site.with_suffix(".log")
     command = (sys.executable, "-m", "http.server", "--directory", str(site), "--bind", "127.0.0.1", str(port))
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
+    with log.open("wb") as written:
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL, stderr=written)
     try:
 
         async def answers() -> bool:
@@ -106,7 +115,7 @@ async def serving(site: Path, port: int) -> AsyncIterator[None]:
             return True
 
         await until(answers)
-        yield
+        yield log
     finally:
         process.kill()
         await process.wait()
