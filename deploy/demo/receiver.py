@@ -39,7 +39,7 @@ class Receiver(BaseHTTPRequestHandler):
 
     secret = ""
 
-    def do_POST(self) -> None:  # noqa: N802  (the class wants it so)
+    def do_POST(self) -> None:
         """Prints what came, in a line."""
         length = self.headers.get("content-length", "")
         body = self.rfile.read(min(int(length), MOST_BYTES) if length.isdecimal() else 0)
