@@ -82,7 +82,8 @@ async def test_a_failed_image_is_told_of_with_its_reason(world: World, receiver:
 
 
 async def test_a_batch_that_is_done_is_told_of_once(world: World, receiver: Receiver) -> None:
-    batch = "b" * 26
+    batch = "b" * 32
+    await world.api.parts.batches.begin(batch, fingerprint="", total=3, callback=receiver.url)
     for _ in range(3):
         await world.publish(await world.callbacks.for_batch(batch, {Status.STORED: 2, Status.FAILED: 1}, 3, receiver.url, now()))
         await world.settled(delivery_id(batch, 1, Kind.BATCH_COMPLETED), "delivered")
