@@ -187,8 +187,16 @@ class Catalog:
         """Writes that images have bytes, each of them with its file."""
         written = await self.settle([outcomes.stored(event, file) for event, file in copies])
         if written < len(copies):
-            # Some had a copy before, or were stored by an earlier delivery: an update for those costs more, and they are few.
-            await self.settle([outcomes.replaced(event, file) for event, file in copies])
+            # Some had a copy before, were pages, or were stored by an earlier delivery: an update for those costs more, and they are few.
+            await self._let_go([event for event, _ in copies])
+            await self.settle([operation for event, file in copies for operation in outcomes.replaced(event, file)])
+
+    async def _let_go(self, events: list[ImageFetched]) -> None:
+        """Takes their images from those that were pages; before they are none any more, or a crash in between would leave it undone."""
+        with unavailable():
+            pages = [document["_id"] async for document in self._images.find({"$or": [outcomes.of_page(event) for event in events]}, {"_id": 1})]
+        for page in pages:
+            await self.unbind(page)
 
     async def mark_shared(self, files: Collection[ObjectId]) -> None:
         """Notes which of these files are kept for more than one image: a message that came twice finds its own."""

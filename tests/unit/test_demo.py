@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
-from services.fetcher.pages import Scan, scan
 
 from deploy.demo import make
+from services.fetcher.html.pages import Scan, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
