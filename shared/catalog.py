@@ -68,7 +68,21 @@ class Catalog:
                     raise
                 known.add(failure["index"])
             await self._claim([additions[i] for i in known])
-        return [None if i in known else read(document) for i, document in enumerate(documents)]
+        images = [None if i in known else read(document) for i, document in enumerate(documents)]
+        gone = await self._gone([(i, additions[i].id) for i in sorted(known) if additions[i].owner is not None])
+        if gone:
+            # With a page that was deleted between the two: a page or batch that has it now would be left without it.
+            for i, image in zip(gone, await self.add([additions[i] for i in gone]), strict=True):
+                images[i] = image
+        return images
+
+    async def _gone(self, numbered: list[tuple[int, str]]) -> list[int]:
+        """The numbers of the images that aren't there."""
+        if not numbered:
+            return []
+        with unavailable():
+            there = {one["_id"] async for one in self._images.find({"_id": {"$in": [image for _, image in numbered]}}, {"_id": 1})}
+        return [number for number, image in numbered if image not in there]
 
     async def _claim(self, additions: Iterable[Addition]) -> None:
         """Images that were known: who has them now, and that somebody asked for them."""

@@ -25,7 +25,7 @@ MOST_BYTES = 1_000_000
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether a body was signed with a secret (whsec_…) in the last five minutes, as Standard Webhooks has it."""
+    """Whether a body was signed with a secret (whsec_…) in the last five minutes, as Standard Webhooks has it; `headers` by names in lower case."""
     message, sent = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not (sent.isascii() and sent.isdecimal()) or abs(time.time() - int(sent)) > TOLERANCE_SECONDS:
         return False
@@ -43,7 +43,7 @@ class Receiver(BaseHTTPRequestHandler):
         """Prints what came, in a line."""
         length = self.headers.get("content-length", "")
         body = self.rfile.read(min(int(length), MOST_BYTES) if length.isdecimal() else 0)
-        signed = verify(self.secret, self.headers, body)
+        signed = verify(self.secret, {name.lower(): value for name, value in self.headers.items()}, body)
         self.send_response(204 if signed else 403)
         self.end_headers()
         if signed:

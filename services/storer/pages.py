@@ -43,7 +43,7 @@ class Pages:
             return await self._fail(event, "The URL gives a page now; the image that it gave before is kept.")
         if page.found:
             return await self._fail(
-                event, "The URL gives a page, not the image that a page has it for. It has to be submitted itself to be followed."
+                event, "The URL gives a page, where a page has it for an image. Pages on pages are not followed; PUT of its own URL does that."
             )
         found = _additions(event)
         added = [image for image in await self._images.add(found) if image] if found else []

@@ -14,6 +14,7 @@ from services.storer.callbacks import Callbacks
 from services.storer.completion import Completion
 from shared import events, urls
 from shared.batches import Batches, Fates
+from shared.catalog import Catalog
 from shared.deliveries import Deliveries
 from shared.errors import Reason
 from shared.image import Addition
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from shared.blobs import Blobs
     from shared.broker import Publication
-    from shared.catalog import Catalog
     from shared.image import Image
     from shared.mongo import Mongo
 
@@ -159,6 +159,19 @@ async def test_an_image_may_belong_to_many_pages_and_is_downloaded_once(storer: 
         await storer.scan(page, A)
     assert storer.dispatcher.taken() == [A]
     assert (await storer.image(A)).owners == [id_of(page) for page in pages]
+
+
+async def test_an_image_that_goes_with_another_page_just_when_this_one_takes_it_is_added_again(storer: Storer, mongo: Mongo) -> None:
+    class Late(Catalog):
+        async def _claim(self, additions: Iterable[Addition]) -> None:
+            assert await self.delete_images_of(id_of(PAGE)) == 1
+            await super()._claim(additions)
+
+    await storer.add(PAGE)
+    await storer.scan(PAGE, A)
+    added = await Late(mongo).add([Addition(id_of(url), urls.parse(url), BATCH) for url in (B, A)])
+    assert [image and image.url for image in added] == [B, A]
+    assert (await storer.image(A)).owners == [BATCH]
 
 
 async def test_an_image_remembers_a_limited_number_of_pages_the_newest(storer: Storer, mongo: Mongo) -> None:

@@ -1,14 +1,17 @@
-"""deploy/demo: the site that the guide is tried on has what its pages refer to, and is the same each time."""
+"""deploy/demo: the site that the guide is tried on has what its pages refer to, and the receiver believes what is signed and nothing else."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
-from deploy.demo import make
+from deploy.demo import make, receiver
+from services.fetcher import signatures
 from services.fetcher.html.pages import Scan, scan
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BASE = "http://demo.example/"
+KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +66,26 @@ def test_it_is_the_same_each_time(site: Path, tmp_path: Path) -> None:
 
 def digests(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("keys", "age", "body", "believed"),
+    [
+        ([KEY], 0, b"{}", True),
+        ([OTHER_KEY, KEY], 0, b"{}", True),
+        ([KEY], 299, b"{}", True),
+        ([OTHER_KEY], 0, b"{}", False),
+        ([KEY], 0, b"[]", False),
+        ([KEY], 301, b"{}", False),
+        ([KEY], -301, b"{}", False),
+    ],
+)
+def test_the_receiver_believes_what_was_signed_lately(keys: list[bytes], age: int, body: bytes, believed: bool) -> None:  # noqa: FBT001
+    headers = signatures.headers("msg_a", int(time.time()) - age, b"{}", keys)
+    assert receiver.verify(SECRET, headers, body) == believed
+
+
+def test_the_receiver_believes_nothing_unsigned() -> None:
+    headers = signatures.headers("msg_a", int(time.time()), b"{}", [KEY])
+    for name in headers:
+        assert not receiver.verify(SECRET, {other: value for other, value in headers.items() if other != name}, b"{}")
