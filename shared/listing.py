@@ -80,6 +80,7 @@ def _between(filters: Filters, after: Position | None) -> Document:
         bounds["$lt"] = filters.added_before
     if after is None:
         return {"added_at": bounds} if bounds else {}
-    # The first condition bounds the index scan, the second settles ties within a millisecond.
+    # The first condition bounds the index scan, the second settles ties within a millisecond. Not as an $or: MongoDB may take its branches
+    # for scans of their own, and sort what they find.
     bounds["$lte"] = after.added_at
-    return {"added_at": bounds, "$or": [{"added_at": {"$lt": after.added_at}}, {"_id": {"$lt": after.id}}]}
+    return {"added_at": bounds, "$nor": [{"added_at": after.added_at, "_id": {"$gte": after.id}}]}

@@ -10,10 +10,13 @@ import msgspec
 from services.api.problems import BAD_BODY, UNSUPPORTED_MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from litestar import Request
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
+MAX_DISCARDED_BYTES = 64 * 1024**2
 _JSON = re.compile(r"\s*application/(?:[a-z0-9.-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 _WHERE = re.compile(r"^(.*?)(?: - at `\$(.*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"field `(.*)`$", re.DOTALL)
@@ -28,13 +31,23 @@ _TYPES = {
 }
 
 
-async def read(request: Request[Any, Any, Any], kind: type[Body], *, example: str) -> Body:
-    """The body of a request. Raises Problem, which shows `example` when the body isn't of this kind."""
-    body: Body = await read_as(request, kind, example=example)
+def _anything(_: bytes) -> None:
+    pass
+
+
+async def read(request: Request[Any, Any, Any], kind: type[Body], *, example: str, check: Callable[[bytes], None] = _anything) -> Body:
+    """The body of a request, if `check` doesn't mind it. Raises Problem, which shows `example` when the body isn't of this kind."""
+    body: Body = await read_as(request, kind, example=example, check=check)
     return body
 
 
-async def read_as(request: Request[Any, Any, Any], kind: Any, *, example: str) -> Any:  # noqa: ANN401  (a type, or a union of some)
+async def read_as(
+    request: Request[Any, Any, Any],
+    kind: Any,  # noqa: ANN401  (a type, or a union of some)
+    *,
+    example: str,
+    check: Callable[[bytes], None] = _anything,
+) -> Any:  # noqa: ANN401
     """As `read`, of any type that msgspec knows."""
     content_type = request.headers.get("content-type", "")
     if not _JSON.match(content_type):
@@ -44,12 +57,27 @@ async def read_as(request: Request[Any, Any, Any], kind: Any, *, example: str) -
             f"With curl: curl --json '{example}'",
             headers={"Accept-Post": "application/json"},
         )
+    body = await request.body()
+    check(body)
     try:
-        return msgspec.json.decode(await request.body(), type=kind)
+        return msgspec.json.decode(body, type=kind)
     except UnicodeDecodeError:
         raise _bad_body("The body isn't UTF-8.", "", example) from None
     except msgspec.MsgspecError as error:
         raise _bad_body(*_explained(error), example) from None
+
+
+async def discard(request: Request[Any, Any, Any]) -> None:
+    """Takes a body that is announced to be too large, within bounds: who is still sending doesn't see an answer after which the connection is closed."""
+    # Of a body that isn't announced the end may have come; and who expects an answer sends nothing before it (RFC 9110, section 10.1.1).
+    if "content-length" not in request.headers or "expect" in request.headers:
+        return
+    left = MAX_DISCARDED_BYTES
+    while left > 0:
+        event = await request.receive()
+        if event["type"] != "http.request" or not event["more_body"]:
+            return
+        left -= len(event["body"])
 
 
 def _explained(error: msgspec.MsgspecError) -> tuple[str, str]:

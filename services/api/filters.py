@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from services.api import parameters
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NAMES = Filters.__struct_fields__
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def read(given: dict[str, str]) -> Filters:
@@ -30,7 +31,7 @@ def read(given: dict[str, str]) -> Filters:
         page=_id(given, "page", urls.IMAGE_ID),
         batch=_id(given, "batch", BATCH_ID),
         added_after=_time(given, "added_after"),
-        added_before=_time(given, "added_before"),
+        added_before=_not_cut_off(_time(given, "added_before")),
     )
 
 
@@ -48,7 +49,7 @@ def _host(given: dict[str, str]) -> str | None:
         return None
     try:
         # "//" and "/" would begin a path, "@" end a user, ":" begin a port.
-        if re.search(r"[/\\?#@]|:[0-9]*$", text) and not text.endswith("]"):
+        if re.search(r"[/\\?#@]|:[0-9]*$", text):
             raise UrlRefused("url-host", "")
         return urls.parse(f"http://{text}/").host
     except UrlRefused:
@@ -72,4 +73,12 @@ def _time(given: dict[str, str], name: str) -> datetime | None:
             raise ValueError
         return time.astimezone(UTC)
     except (ValueError, OverflowError):
-        parameters.refuse(name, f"{name} must be a time with its offset as in RFC 3339, such as 2026-01-31T12:00:00Z, not {text[:64]!r}.")
+        parameters.refuse(
+            name, f"{name} must be a time with its offset as in RFC 3339, such as 2026-01-31T12:00:00Z (a + is written %2B), not {text[:64]!r}."
+        )
+
+
+def _not_cut_off(before: datetime | None) -> datetime | None:
+    """The next whole millisecond: MongoDB would take the one before, and leave out what was added in it."""
+    beyond = timedelta(microseconds=before.microsecond) % _MILLISECOND if before else None
+    return before + _MILLISECOND - beyond if before and beyond and before < _LATEST - _MILLISECOND else before

@@ -78,8 +78,8 @@ class Downloader:
         self._ports = frozenset(port for ports in settings.fetch_ports for port in ports)
 
     async def __aenter__(self) -> Self:
-        lookup = self._lookup or guard.SystemLookup(guard.LOOKUPS_FOR_EACH * self._settings.fetch_concurrency)
-        connector = guard.connector(self._guard, lookup, dns_timeout=self._limits.dns)
+        lookups = guard.LOOKUPS_FOR_EACH * self._settings.fetch_concurrency
+        connector = guard.connector(self._guard, self._lookup, lookups=lookups, dns_timeout=self._limits.dns)
         self._transport = ExactTransport(connector, self._tls or httpx.create_ssl_context(), self._limits)
         return self
 

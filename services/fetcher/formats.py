@@ -97,11 +97,14 @@ def sniff(body: bytes) -> str:
 def looks_like_html(body: bytes, content_type: str | None) -> bool:
     """Whether a body that is no image is a page: it says so by its Content-Type, or begins as pages do.
 
-    Content-Type alone is believed only for what looks like text, since many servers call everything text/html.
+    Content-Type alone is believed only for what looks like text, since many servers call everything text/html. What is called an image
+    and isn't one is no page either: an error, most often, whose own pictures nobody asked for.
     """
     head = body[:SNIFFED]
-    claimed = (content_type or "").partition(";")[0].strip().lower() in _HTML_TYPES
-    if claimed:
+    claimed = (content_type or "").partition(";")[0].strip().lower()
+    if claimed.startswith("image/"):
+        return False
+    if claimed in _HTML_TYPES:
         return bool(head) and (b"\0" not in head or head.startswith(_UTF16_MARKS))
     text = head.removeprefix(_UTF8_MARK)
     return bool(_HTML.match(text.lstrip(_BLANK))) and not _is_svg(text)

@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from shared.urls import Url
 
 DNS_TIMEOUT = 5.0
+LOOKUPS = 64
+"""Lookups under way at once, unless told otherwise. Each holds a thread until the system's resolver gives up, which may be later than DNS_TIMEOUT."""
+
 LOOKUPS_FOR_EACH = 2
-"""Lookups under way at once, for each download that may be. Each holds a thread until the system's resolver gives up, which may be later than
-DNS_TIMEOUT: so a download finds one free also when the one before it in its place gave up waiting."""
+"""The same for each download that may be under way: so it finds one free also when the one before it in its place gave up waiting."""
 
 MAX_ADDRESSES = 8
 """Of an answer, so many are dialled at most: nobody should make us knock on a hundred doors."""
@@ -151,7 +153,7 @@ class SystemLookup:
     hold all of them. Daemon threads, since the system's resolver can't be interrupted and an exit must not wait for it.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int = LOOKUPS) -> None:
         self._free = asyncio.Semaphore(limit)
 
     async def __call__(self, host: str) -> Sequence[str]:
@@ -184,14 +186,17 @@ class SystemLookup:
         return await answer
 
 
-def connector(guard: Guard, lookup: Lookup, *, dns_timeout: float = DNS_TIMEOUT) -> aiohttp.TCPConnector:
-    """A connector all of whose connections the guard has seen. How many there are is the caller's to limit."""
+def connector(guard: Guard, lookup: Lookup | None = None, *, lookups: int = LOOKUPS, dns_timeout: float = DNS_TIMEOUT) -> aiohttp.TCPConnector:
+    """A connector all of whose connections the guard has seen. How many there are is the caller's to limit.
+
+    Without a `lookup` it asks the system's resolver, with so many `lookups` at once.
+    """
     return aiohttp.TCPConnector(
         limit=0,
         # Long enough for the next image of a page; short, since each idle one is a file descriptor.
         keepalive_timeout=5,
         # A cache of checked answers, of 1,000 hosts at most; what it gives is checked again when it is dialled.
         ttl_dns_cache=DNS_CACHE_SECONDS,
-        resolver=GuardedResolver(guard, lookup, timeout=dns_timeout),
+        resolver=GuardedResolver(guard, lookup or SystemLookup(lookups), timeout=dns_timeout),
         socket_factory=guard.socket,
     )

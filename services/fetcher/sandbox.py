@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from services.fetcher.body import Body
-from services.fetcher.pages import MAX_BYTES, Scan
+from services.fetcher.html.pages import MAX_BYTES, Scan
 from shared.errors import PermanentError, Reason, TransientError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import msgspec
 
 from services.fetcher.formats import sniff
 from services.fetcher.frames import Most
+from services.fetcher.html.pages import scan
 from services.fetcher.opening import open_with_pillow
-from services.fetcher.pages import scan
 from services.fetcher.sandbox import Page, Verdict
 from shared.errors import PermanentError, Reason
 

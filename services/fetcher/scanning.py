@@ -9,7 +9,7 @@ import msgspec
 
 from services.fetcher.formats import SNIFFED, looks_like_html, sniff
 from services.fetcher.guard import Guard
-from services.fetcher.pages import MAX_ALTERNATIVES, MAX_BYTES, Scan, within
+from services.fetcher.html.pages import MAX_ALTERNATIVES, MAX_BYTES, Scan, within
 from services.fetcher.sandbox import Page
 from shared import urls
 from shared.errors import PermanentError, Reason, UrlRefused
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from services.fetcher.sandbox import Sandbox
     from shared.settings import Settings
 
-_IN_ONE_GO = 50
-"""URLs that are checked before others get their turn in the event loop: a millisecond or two."""
+IN_ONE_GO = 10
+"""URLs that are checked before others get their turn in the event loop: less than a millisecond."""
 
 
 def is_page(copy: Download) -> bool:
@@ -57,7 +57,7 @@ class Scanner:
         images: dict[str, list[str]] = {}
         refused = found.refused
         for number, image in enumerate(found.images[: self._settings.page_images]):
-            if number % _IN_ONE_GO == 0:
+            if number % IN_ONE_GO == 0:
                 await asyncio.sleep(0)
             href = self._allowed(image)
             if not href:

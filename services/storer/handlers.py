@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from shared.events import DownloadDelayed, Event, ImageFetched, ImagePart, ImageUnchanged, PageScanned
     from shared.image import Image, Standing
 
-BATCH_ITEMS = 64
-BATCH_BYTES = 16 * 1024 * 1024
+BATCH_ITEMS = 32
+BATCH_BYTES = 4 * 1024 * 1024
 WRITERS = 2
 """One batch is being encoded while the other's journal is being written."""
 

@@ -264,7 +264,7 @@ class Run:
             files = {file["_id"] async for file in mongo["fs.files"].find({}, {"_id": 1})}
             hashes = [file["metadata"].get("sha256") async for file in mongo["fs.files"].find({}, {"metadata.sha256": 1})]
             chunks = set(await mongo["fs.chunks"].distinct("files_id"))
-            referred = set(await mongo["images"].distinct("file")) - {None}
+            referred = set(await mongo["images"].distinct("file") + await mongo["images"].distinct("versions.file")) - {None}
         finally:
             mongo.close()
         report = self.report

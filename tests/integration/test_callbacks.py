@@ -83,7 +83,7 @@ async def test_a_failed_image_is_told_of_with_its_reason(world: World, receiver:
 
 async def test_a_batch_that_is_done_is_told_of_once(world: World, receiver: Receiver) -> None:
     batch = "b" * 32
-    await world.api.parts.batches.begin(batch, fingerprint="", total=3, callback=receiver.url)
+    await world.api.parts.batches.begin(batch, fingerprint="x", total=3, callback=None)
     for _ in range(3):
         await world.publish(await world.callbacks.for_batch(batch, {Status.STORED: 2, Status.FAILED: 1}, 3, receiver.url, now()))
         await world.settled(delivery_id(batch, 1, Kind.BATCH_COMPLETED), "delivered")
@@ -125,13 +125,15 @@ async def test_gone_is_the_end(world: World, receiver: Receiver) -> None:
     assert found["attempts"][0]["detail"] == "The receiver answered 410 Gone: it wants no more of these."
 
 
-async def test_a_receiver_that_names_a_time_is_left_alone_until_then(settings: Settings, receiver: Receiver) -> None:
-    receiver.answers = [web.Response(status=429, headers={"retry-after": "1"}), 200]
-    async with running(dataclasses.replace(settings, retry_delays=(0.1, 1.5))) as world:
+async def test_a_receiver_that_names_a_time_is_left_alone_until_then_and_that_spends_no_attempt(settings: Settings, receiver: Receiver) -> None:
+    busy = [web.Response(status=429, headers={"retry-after": "1"}), web.Response(status=503, headers={"retry-after": "1"})]
+    receiver.answers = [*busy, 500, 200]
+    async with running(dataclasses.replace(settings, retry_delays=(1.0,))) as world:
         found = await world.settled(await world.tell(receiver.url), "delivered")
-    first, second = receiver.came
+    first, second, third, _ = receiver.came
     assert second.at - first.at >= 1.0
-    assert [attempt["number"] for attempt in found["attempts"]] == [1, 2]
+    assert third.at - second.at >= 1.0
+    assert [attempt["number"] for attempt in found["attempts"]] == [1, 2, 3, 4]
 
 
 async def test_redirects_are_not_followed(world: World, receiver: Receiver) -> None:

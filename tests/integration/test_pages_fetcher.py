@@ -113,7 +113,7 @@ async def test_a_page_with_every_kind_of_reference(here: Here) -> None:
 
 
 async def test_a_page_without_images_is_still_a_page(here: Here) -> None:
-    found = await here.page(here.origin.on("/none", body(b"<!DOCTYPE html><p>Nothing to see.", "image/png")))
+    found = await here.page(here.origin.on("/none", body(b"<!DOCTYPE html><p>Nothing to see.", "application/octet-stream")))
     assert (found.images, found.alternatives) == ([], {})
 
 

@@ -186,7 +186,7 @@ def test_case_13_to_16_hold_for_the_systems_resolver_too(tmp_path: Path) -> None
         "from ipaddress import ip_network\n"
         "from services.fetcher.guard import Guard, GuardedResolver, SystemLookup\n"
         "async def main():\n"
-        "    resolver = GuardedResolver(Guard([ip_network('127.77.0.0/16')]), SystemLookup(4))\n"
+        "    resolver = GuardedResolver(Guard([ip_network('127.77.0.0/16')]), SystemLookup())\n"
         "    for name in sys.argv[1:]:\n"
         "        try:\n"
         "            print(name, [found['host'] for found in await resolver.resolve(name)])\n"

@@ -45,7 +45,7 @@ async def ends_as_it_should(here: World, file: File, content_type: str = "image/
     return found
 
 
-@pytest.mark.parametrize("page", [b"hello", b"{}", b"<?xml version='1.0'?><x/>"])
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>x</title>", b"<html><img src=x>", b"hello", b"{}", b"<?xml version='1.0'?><x/>"])
 async def test_case_32_something_else_served_as_an_image(here: World, page: bytes) -> None:
     await here.fails(here.on(body(page, "image/png")), Reason.NOT_AN_IMAGE, attempts=1)
 

@@ -76,6 +76,14 @@ def test_many_small_chunks_take_no_more_memory_than_few_large_ones() -> None:
         tracemalloc.stop()
 
 
+def test_what_is_on_disk_is_not_held_in_memory_too() -> None:
+    with Body() as body:
+        body.add(LARGE[:PART_BYTES])
+        body.move_to_disk(room())
+        body.add(LARGE[PART_BYTES:])
+        assert body._memory.getvalue() == b""
+
+
 def test_more_than_there_is_room_for_is_a_lie_about_the_length() -> None:
     with Body() as body:
         body.move_to_disk(room(10))

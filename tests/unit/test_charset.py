@@ -1,4 +1,4 @@
-"""services/fetcher/charset.py: which encoding a page is in."""
+"""services/fetcher/html/charset.py: which encoding a page is in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.fetcher import charset
+from services.fetcher.html import charset
 
 HTML = "text/html"
 

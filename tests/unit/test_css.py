@@ -1,4 +1,4 @@
-"""services/fetcher/css.py: the images that style sheets refer to."""
+"""services/fetcher/html/css.py: the images that style sheets refer to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.fetcher import css
+from services.fetcher.html import css
 
 
 def read(text: str) -> list[list[str]]:

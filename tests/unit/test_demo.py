@@ -12,7 +12,7 @@ from PIL import Image
 
 from deploy.demo import make, receiver
 from services.fetcher import signatures
-from services.fetcher.pages import Scan, scan
+from services.fetcher.html.pages import Scan, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -299,7 +299,7 @@ async def test_an_answer_of_many_addresses_is_cut() -> None:
 
 @pytest.mark.anyio
 async def test_the_systems_resolver_answers_and_refuses_without_the_network() -> None:
-    lookup = SystemLookup(4)
+    lookup = SystemLookup()
     assert await lookup("127.0.0.1") == ["127.0.0.1"]
     with pytest.raises(socket.gaierror):
         await lookup("x" * 64 + ".invalid")

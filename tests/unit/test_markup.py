@@ -1,4 +1,4 @@
-"""services/fetcher/markup.py: the tags of a page, compared with those that a parser with a tree finds."""
+"""services/fetcher/html/markup.py: the tags of a page, compared with those that a parser with a tree finds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
-from services.fetcher import markup
+from services.fetcher.html import markup
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode

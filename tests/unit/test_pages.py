@@ -1,4 +1,4 @@
-"""services/fetcher/pages.py: which images a page has."""
+"""services/fetcher/html/pages.py: which images a page has."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.fetcher import pages, references
-from services.fetcher.pages import Scan
+from services.fetcher.html import pages, references
+from services.fetcher.html.pages import Scan
 from shared import urls
 from tests import galleries
 
@@ -164,6 +164,7 @@ def test_an_image_is_found(html: str) -> None:
         "<template><img src=x.png></template>",
         "<template><template shadowrootmode=open><img src=x.png></template></template>",
         "<template><template></template><img src=x.png></template>",
+        "<template><template shadowrootmode=open></template><img src=x.png></template>",
         "<source srcset=x.png>",
         "<video><source src=x.png></video>",
         "<input src=x.png>",

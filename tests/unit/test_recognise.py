@@ -232,7 +232,7 @@ def test_32_what_is_no_image_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "content_type", "page"),
     [
-        (b"<!DOCTYPE html><title>x</title>", "image/png", True), (b"\xef\xbb\xbf \n<HTML lang=en>", None, True), (b"<!-- x --><p>", None, True),
+        (b"<!DOCTYPE html><title>x</title>", "image/png", False), (b"<!DOCTYPE html><title>x</title>", "text/plain", True), (b"\xef\xbb\xbf \n<HTML lang=en>", None, True), (b"<!-- x --><p>", None, True),
         (b"hello", "text/html; charset=utf-8", True), (b"<?xml version='1.0'?><html>", "application/xhtml+xml", True),
         (b"hello", "text/plain", False), (b"", "text/html", False), (b"\x89PNG\r\n\x1a\n\0\0", "text/html", False), (b"<svg>", None, False),
         (b"<!-- x --><svg>", None, False), (b"<htmlx>", None, False), (b"%PDF-1.7", "application/pdf", False),

@@ -1,4 +1,4 @@
-"""services/fetcher/srcset.py: the standard's algorithm."""
+"""services/fetcher/html/srcset.py: the standard's algorithm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.fetcher import srcset
+from services.fetcher.html import srcset
 
 
 def read(value: str) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.fetcher.markup import BLANK
-from services.fetcher.srcset import Candidate
+from services.fetcher.html.markup import BLANK
+from services.fetcher.html.srcset import Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

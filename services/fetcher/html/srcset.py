@@ -6,7 +6,7 @@ import math
 import re
 from typing import NamedTuple
 
-from services.fetcher.markup import BLANK
+from services.fetcher.html.markup import BLANK
 
 MAX_CANDIDATES = 500
 """Candidates of one attribute that are read; people write about ten."""

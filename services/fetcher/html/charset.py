@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from services.fetcher.markup import BLANK
+from services.fetcher.html.markup import BLANK
 
 _SCANNED = 1024
 _WINDOWS_1252 = "cp1252"

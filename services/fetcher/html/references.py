@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.fetcher import css, srcset
 from services.fetcher.formats import CONTENT_TYPES
-from services.fetcher.markup import BLANK, attributes, tags
-from services.fetcher.srcset import Candidate
+from services.fetcher.html import css, srcset
+from services.fetcher.html.markup import BLANK, attributes, tags
+from services.fetcher.html.srcset import Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.fetcher.markup import Tag
+    from services.fetcher.html.markup import Tag
 
 MAX_CANDIDATES = 100_000
 """Candidates of one page that are read: ten sizes each of ten thousand images."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import ada_url
 import msgspec
 
-from services.fetcher import charset, references
+from services.fetcher.html import charset, references
 from shared import urls
 from shared.errors import UrlRefused
 from shared.events import Count  # noqa: TC001  (msgspec resolves it at run time)
 
 if TYPE_CHECKING:
-    from services.fetcher.references import Image
+    from services.fetcher.html.references import Image
 
 MAX_ALTERNATIVES = 20
 """Other sizes that are kept of one image."""
