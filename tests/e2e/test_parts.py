@@ -1,14 +1,17 @@
-"""An image of 60 MiB through processes as they are started anywhere, with a broker that takes no message beyond 16 MiB."""
+"""Large images: 60 MiB through processes as they are started anywhere, with a broker that takes no message beyond 16 MiB; and one that is deleted."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import random
 import re
 import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,15 +21,20 @@ import pytest
 from aio_pika.exceptions import AMQPError
 
 from services.local.servers import Servers, local_servers
+from services.storer.housekeeping import Housekeeping
+from shared.blobs import Blobs
+from shared.dead_letters import DeadLetters
 from shared.events import PART_BYTES
 from shared.mongo import Mongo
 from tests.e2e.conftest import free_port
 from tests.integration.test_parts_fetcher import tiff
-from tests.origin import Origin, body
+from tests.origin import Origin, body, image
 from tests.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from tests.e2e.conftest import Pipeline
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="how much memory a process has taken is asked of /proc")]
 
@@ -141,3 +149,31 @@ async def shares(servers: Servers) -> list[object]:
     finally:
         mongo.close()
     return [len(writers), len(set(writers)) == 2 and min(map(writers.count, set(writers))) >= 10]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_large_image_deleted_on_its_way_leaves_nothing_behind(pipeline: Pipeline, origin: Origin, mongo_url: str, seed: int) -> None:
+    dice = random.Random(seed)
+    large = image("BMP", (1400, 1000), seed)
+    locations = []
+    for life in range(6):
+        location = await pipeline.post(origin.on(f"/{life}.bmp", body(large + bytes([life]), "image/bmp")))
+        await asyncio.sleep(dice.uniform(0, 0.3))  # at any moment, which is the point
+        assert (await pipeline.client.delete(location)).status_code == 204
+        locations.append(location)
+    # Behind all of them in the same queues.
+    assert (await pipeline.settled(await pipeline.post(origin.on("/last.png", body(image("PNG"), "image/png")))))["status"] == "stored"
+    assert [(await pipeline.client.get(location)).status_code for location in locations] == [404] * len(locations)
+    mongo = Mongo(mongo_url, timeout=10)
+    try:
+        await until(lambda: only_the_last(mongo))
+        assert await mongo["dead_letters"].count_documents({}) == 0
+    finally:
+        mongo.close()
+
+
+async def only_the_last(mongo: Mongo) -> bool:
+    """Whether the housekeeping leaves one file and its chunk."""
+    at_once = timedelta(seconds=-1)
+    await Housekeeping(mongo, DeadLetters(mongo, Blobs(mongo)), unreferenced_for=at_once, orphaned_for=at_once).sweep()
+    return [await mongo[name].count_documents({}) for name in ("fs.files", "fs.chunks")] == [1, 1]
