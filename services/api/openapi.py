@@ -7,7 +7,7 @@ from importlib import metadata
 
 import msgspec
 
-from services.api import openapi_batches, openapi_deliveries, openapi_images, openapi_letters, problems
+from services.api import openapi_batches, openapi_deliveries, openapi_images, openapi_letters, openapi_live, problems
 from services.api.batches import BatchResource
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
 from services.api.deliveries import DeliveryPage, DeliveryResource
@@ -87,6 +87,7 @@ def _paths() -> Json:
         **openapi_batches.paths(),
         **openapi_letters.paths(),
         **openapi_deliveries.paths(),
+        **openapi_live.paths(),
         "/requeue": {
             "post": operation(
                 "requeue", "Download afresh what has a status",
