@@ -18,12 +18,14 @@ from services.api.keys import Keys
 from services.api.live import Live
 from services.api.parts import Parts
 from services.api.relay import Relay
+from services.api.stats import Stats
 from shared import process
 from shared.batches import Batches
 from shared.batching import Batcher
 from shared.blobs import Blobs
 from shared.broker import Publisher
 from shared.catalog import Catalog
+from shared.census import Census
 from shared.dead_letters import DeadLetters
 from shared.deliveries import Deliveries
 from shared.dispatch import Dispatcher
@@ -97,6 +99,7 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
             readiness=readiness(mongo, publisher),
             live=live,
             seats=Seats(settings),
+            stats=Stats(Census(mongo), publisher, live, settings),
             additions=Batcher(catalog.add, max_items=ADDED_AT_ONCE),
             lookups=Batcher(catalog.get_many, max_items=LOOKED_UP_AT_ONCE, writers=2),
             small_files=Batcher(_reader(blobs), max_items=READ_AT_ONCE, max_size=READ_BYTES, size=lambda file: file[1], writers=2),

@@ -16,6 +16,7 @@ from services.api.lines import Submissions
 from services.api.operations import Json, anything, failures, json, operation, response, together
 from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
+from services.api.stats import StatsResource
 from services.api.submit import Submission
 from services.api.versions import VersionList
 from shared.status import Status
@@ -27,7 +28,7 @@ DESCRIPTION = (
 )
 _STRUCTS = (
     Submission, ImageResource, ImagePage, VersionList, Submissions, BatchResource, RequeueRequest, Requeued, DeadLetterResource, DeadLetterPage,
-    DeliveryResource, DeliveryPage,
+    DeliveryResource, DeliveryPage, StatsResource,
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, URL, Json, failures, operation, parameter, response
+from services.api.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, URL, Json, failures, json, operation, parameter, response
 
 _BATCH = "0123456789abcdef0123456789abcdef"
 _EVENTS = (
@@ -24,10 +24,28 @@ _EVENT: Json = {
     },
 }
 
+_STATS: Json = {
+    "images": {"queued": 120, "delayed": 3, "stored": 48211, "failed": 96, "expanded": 14},
+    "failures": {"http_status": 61, "not_an_image": 30, "dns": 5},
+    "bytes": {"files": 9663676416, "disk": 9701203968},
+    "queues": [{"name": "fetcher.download-requested", "messages": 118, "consumers": 2}],
+    "rate": {"stored_per_second": 212.4, "failed_per_second": 0.3, "last_minute": {"stored_per_second": 198.1, "failed_per_second": 0.25}},
+    "dead_letters": 0,
+    "at": "2026-01-31T12:00:00.480000Z",
+}
+
 
 def paths() -> Json:
     """The paths."""
-    return {"/events": {"get": _events()}}
+    return {"/events": {"get": _events()}, "/stats": {"get": _stats()}}
+
+
+def _stats() -> Json:
+    return operation(
+        "stats", "How many images there are, and what goes on",
+        "Counts are a few seconds old at most, a little older where there are millions of images; rates are those of the last ten seconds.",
+        {"200": response("As it is.", json("StatsResource", _STATS)), **failures(problems.BAD_PARAMETER, problems.UNAVAILABLE)},
+    )  # fmt: skip
 
 
 def _events() -> Json:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from services.api.events import Seats
     from services.api.health import Readiness
     from services.api.live import Live
+    from services.api.stats import Stats
     from shared.batches import Batches
     from shared.batching import Batcher
     from shared.blobs import Blobs
@@ -39,6 +40,7 @@ class Parts:
     readiness: Readiness
     live: Live
     seats: Seats
+    stats: Stats
     additions: Batcher[Addition, Image | None]
     """Inserts; None for an image that is known already."""
     lookups: Batcher[str, Image | None]
