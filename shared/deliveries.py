@@ -38,10 +38,11 @@ class Kind(StrEnum):
 
     IMAGE_STORED = "image.stored"
     IMAGE_FAILED = "image.failed"
+    PAGE_EXPANDED = "page.expanded"
     BATCH_COMPLETED = "batch.completed"
 
 
-OF_IMAGES = frozenset({Kind.IMAGE_STORED, Kind.IMAGE_FAILED})
+OF_IMAGES = frozenset({Kind.IMAGE_STORED, Kind.IMAGE_FAILED, Kind.PAGE_EXPANDED})
 OF_BATCHES = frozenset({Kind.BATCH_COMPLETED})
 
 

@@ -82,6 +82,16 @@ async def test_of_an_image_that_failed_after_all_its_attempts(signing: Pipeline,
     assert origin.hits["/down"] == 1 + len(signing.settings.retry_delays), "told when no attempt was left, and not before"
 
 
+async def test_of_a_page_when_its_images_are_known(signing: Pipeline, origin: Origin, receiver: Receiver) -> None:
+    origin.on("/a.png", body(image("PNG"), "image/png"))
+    location = await submit(signing, origin.on("/page", body(b"<!DOCTYPE html><img src=/a.png>", "text/html")), receiver)
+    await delivered(signing, location)
+    [call] = receiver.came
+    said = check(call)
+    assert (call.message["type"], said["status"]) == ("page.expanded", "expanded")
+    assert len((await signing.client.get(said["links"]["images"])).json()["items"]) == 1
+
+
 async def test_of_each_refresh_also_when_nothing_has_changed(signing: Pipeline, origin: Origin, receiver: Receiver) -> None:
     picture = body(image("PNG"), "image/png", etag='"1"')
     url = origin.on("/a.png", sequence(picture, status(304, etag='"1"'), body(image("PNG", seed=1), "image/png"), status(404)))

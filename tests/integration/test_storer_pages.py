@@ -281,7 +281,8 @@ async def test_a_page_that_nobody_asked_for_but_a_page_is_not_followed(storer: S
     assert (image.status, image.page, image.error and image.error["reason"]) == (Status.FAILED, None, "not_an_image")
     assert await storer.catalog.get(id_of(C)) is None
     await storer.add(B)  # asked for by its own URL too
-    assert await storer.scan(B, C) == []
+    [told] = await storer.scan(B, C)
+    assert isinstance(told.event, events.PageExpanded)
     assert (await storer.image(B)).status == Status.EXPANDED
 
 
