@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from services.cli.bodies import readable
-from services.cli.client import Json  # noqa: TC001  (likewise)
 from services.cli.errors import Failure, Refused
+from services.cli.link import Json  # noqa: TC001  (likewise)
 from services.cli.session import Session, current
 
 app = typer.Typer(name="dead", help="Messages that could not be processed: look, send them again, delete them.", no_args_is_help=True)
@@ -78,7 +78,7 @@ def delete(
     here = current(context)
     named = _named(here, letters, everything=everything)
     what = "a dead letter" if len(named) == 1 else f"{len(named):,} dead letters"
-    if named and not yes and not here.confirm(f"Delete {what} for ever?"):
+    if named and not yes and not here.seams.confirm(f"Delete {what} for ever?"):
         raise Failure("Nothing was deleted.")
 
     def deleted(letter: str) -> str:

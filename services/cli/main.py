@@ -10,6 +10,7 @@ import typer
 from services.cli import dead, session
 from services.cli.client import Api
 from services.cli.errors import Failure
+from services.cli.link import Link
 from services.cli.output import Output, nowhere_to_write, tolerate_narrow_encodings, visible
 from services.cli.requeue import requeue
 
@@ -88,9 +89,9 @@ def _global_options(
     `--url`, `--key` and `--json` may stand before or after the command. Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
     seams: session.Seams = context.obj
-    api = Api(session.address(url), session.key(key), transport=seams.transport)
+    api = Api(Link(session.address(url), session.key(key), transport=seams.transport))
     context.call_on_close(api.close)
-    context.obj = session.Session(api, Output(as_json=as_json), seams.confirm or session.confirm)
+    context.obj = session.session(api, Output(as_json=as_json), seams)
 
 
 def _as_command(run: Callable[[], int]) -> Callable[[], None]:

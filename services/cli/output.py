@@ -35,7 +35,8 @@ class Output:
     def __init__(self, *, as_json: bool, out: Console | None = None, err: Console | None = None) -> None:
         self.as_json = as_json
         self._out = out or Console()
-        self._err = err or Console(stderr=True)
+        self.progress = err or Console(stderr=True)
+        """Where it is shown how far a command has come, and what hinders it: standard error."""
 
     @property
     def for_people(self) -> bool:
@@ -45,6 +46,15 @@ class Output:
     def json(self, value: object) -> None:
         """A JSON document."""
         self._out.file.write(json.dumps(value, indent=2) + "\n")
+
+    def json_line(self, value: object) -> None:
+        """A JSON document on a line of its own: for lists that may be long."""
+        self._out.file.write(json.dumps(value) + "\n")
+
+    def row(self, cells: Iterable[str]) -> None:
+        """A line with tabs between its fields, at once: what a table is for programs."""
+        self._out.file.write("\t".join(visible(cell) for cell in cells) + "\n")
+        self._out.file.flush()
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()) -> None:
         """Rows under headings. On a terminal, the columns in `whole` are never broken, and the first two make the row's title where it is narrow."""
@@ -83,7 +93,8 @@ class Output:
 
     def complain(self, sentence: str) -> None:
         """A sentence on standard error."""
-        self._err.file.write(visible(sentence) + "\n")
+        # Through the console, which knows what else it is drawing there.
+        self.progress.print(Text(visible(sentence)), soft_wrap=True, highlight=False)
 
 
 def tolerate_narrow_encodings() -> None:

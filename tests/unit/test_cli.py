@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +63,8 @@ class Api:
 
     def run(self, *arguments: str, says: bool | None = None) -> int:
         """The exit code of a command that uses it; `says` is what the person answers."""
-        confirm = None if says is None else lambda _: bool(says)
-        return main(arguments, services={}, seams=Seams(httpx.MockTransport(self), confirm))
+        seams = Seams(httpx.MockTransport(self))
+        return main(arguments, services={}, seams=seams if says is None else replace(seams, confirm=lambda _: says))
 
 
 @pytest.fixture(autouse=True)
