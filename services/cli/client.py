@@ -86,7 +86,8 @@ class Api:
 
     def submit(self, urls: Sequence[str], key: str) -> Json:
         """Submits URLs; the batch, with what became of each. To repeat it with the same key is safe."""
-        lines = "".join(json.dumps(url) + "\n" for url in urls)
+        # A lone surrogate is no text: the api refuses that line, and only that one.
+        lines = "".join(json.dumps(url, ensure_ascii=False) + "\n" for url in urls).encode("utf-8", "surrogatepass")
         headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": key}
         return self._link.ask("POST", "/batches", content=lines, headers=headers)
 

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import dead, session
+from services.cli.add import add
 from services.cli.client import Api
 from services.cli.errors import Failure
 from services.cli.link import Link
 from services.cli.output import Output, nowhere_to_write, tolerate_narrow_encodings, visible
 from services.cli.requeue import requeue
+from services.cli.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+_CLIENT = "Client of the HTTP API"
 _FLAGS, _VALUED = ("--json",), ("--url", "--key")
 
 
@@ -67,8 +69,10 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 def _app(services: Mapping[str, tuple[str, Callable[[], int]]]) -> typer.Typer:
     app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     app.callback()(_global_options)
-    app.add_typer(dead.app, rich_help_panel="Client of the HTTP API")
-    app.command(rich_help_panel="Client of the HTTP API")(requeue)
+    for command in (add, watch):
+        app.command(rich_help_panel=_CLIENT)(command)
+    app.add_typer(dead.app, rich_help_panel=_CLIENT)
+    app.command(rich_help_panel=_CLIENT)(requeue)
     for name, (meaning, run) in services.items():
         app.command(name, help=meaning, rich_help_panel="Services")(_as_command(run))
     return app
@@ -77,7 +81,7 @@ def _app(services: Mapping[str, tuple[str, Callable[[], int]]]) -> typer.Typer:
 def _global_options(
     context: typer.Context,
     *,
-    url: Annotated[str, typer.Option("--url", envvar="BOWERBIRD_URL", help="Where the api is.")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option("--url", envvar="BOWERBIRD_URL", help="Where the api is.")] = session.DEFAULT_URL,
     key: Annotated[
         str | None,
         typer.Option("--key", envvar="BOWERBIRD_KEY", show_default=False, help="A key of the api; the variable keeps it out of the process list."),

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from services.cli.output import Output
 
 
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
 def confirm(question: str) -> bool:
     """Asks on standard error, so that standard output stays the command's own. Without a person to ask, wrong usage."""
     if not sys.stdin.isatty():
@@ -58,6 +61,11 @@ class Session:
     def patient(self) -> Api:
         """The api, asked again when it doesn't answer for a while: for work that is long, and safe to repeat."""
         return self.api.patient(self.patience)
+
+    def command(self, *words: str) -> str:
+        """A command to type next, for the same api."""
+        named = os.environ.get("BOWERBIRD_URL", DEFAULT_URL).rstrip("/") == self.api.shown.rstrip("/")
+        return " ".join(("bowerbird", *words, *(() if named else ("--url", self.api.shown))))
 
 
 def session(api: Api, output: Output, seams: Seams) -> Session:
