@@ -58,7 +58,7 @@ def add(
     given = _given(here, urls or [], file, form, column)
     fates = Fates(_rows(here))
     watch = Watch(here.patient)
-    submission = Submission(here.patient, watch, fates, refresh=refresh)
+    submission = Submission(here.patient, watch, fates, note=lambda: recent.remember(here.api.shown, watch.batches), refresh=refresh)
     began = time.monotonic()
     try:
         with progress(here.output.progress) as shown:
@@ -72,9 +72,6 @@ def add(
         raise typer.BadParameter(str(error), param_hint="--column") from None
     except Failure as failure:
         raise Failure(f"{failure}{_so_far(submission)}") from None
-    finally:
-        if watch.batches:
-            recent.remember(here.api.shown, watch.batches)
     _report(here, watch, fates, waited=waits, seconds=time.monotonic() - began)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 from services.cli.errors import Refused
 from services.cli.link import Json, Link  # noqa: TC001  (Typer resolves annotations at run time)
+from shared import urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,9 +61,9 @@ class Api:
             return address[1]
         if "://" not in name:
             raise Refused("This is neither an image's id, as `bowerbird ls` shows it, nor a URL, which would begin with http:// or https://.")
-        found, headers = self._link.answer("GET", f"/images?{urlencode({'url': name})}")
-        # For a page's URL the list of its images is answered, and this header says whose they are.
-        return id_in(headers.get("content-location")) or id_in(found.get("id")) or ""
+        found = self._link.ask("GET", f"/images?{urlencode({'url': name})}")
+        # For a page's URL the list of its images is answered, which doesn't say what the page's own id is: it follows from the URL.
+        return id_in(found.get("id")) or urls.image_id(urls.parse(name).href)
 
     def image(self, image: str) -> Json:
         """The image or page with an id."""
@@ -84,10 +85,10 @@ class Api:
 
     # Batches
 
-    def submit(self, urls: Sequence[str], key: str) -> Json:
+    def submit(self, given: Sequence[str], key: str) -> Json:
         """Submits URLs; the batch, with what became of each. To repeat it with the same key is safe."""
         # A lone surrogate is no text: the api refuses that line, and only that one.
-        lines = "".join(json.dumps(url, ensure_ascii=False) + "\n" for url in urls).encode("utf-8", "surrogatepass")
+        lines = "".join(json.dumps(url, ensure_ascii=False) + "\n" for url in given).encode("utf-8", "surrogatepass")
         headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": key}
         return self._link.ask("POST", "/batches", content=lines, headers=headers)
 

@@ -12,14 +12,20 @@ from services.cli.add import add
 from services.cli.client import Api
 from services.cli.errors import Failure
 from services.cli.link import Link
+from services.cli.listing import list_images
 from services.cli.output import Output, nowhere_to_write, tolerate_narrow_encodings, visible
+from services.cli.remove import remove
 from services.cli.requeue import requeue
+from services.cli.show import show
 from services.cli.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _CLIENT = "Client of the HTTP API"
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "add": add, "watch": watch, "ls": list_images, "show": show, "rm": remove, "requeue": requeue,
+}  # fmt: skip
 _FLAGS, _VALUED = ("--json",), ("--url", "--key")
 
 
@@ -69,10 +75,9 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 def _app(services: Mapping[str, tuple[str, Callable[[], int]]]) -> typer.Typer:
     app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     app.callback()(_global_options)
-    for command in (add, watch):
-        app.command(rich_help_panel=_CLIENT)(command)
+    for name, command in _COMMANDS.items():
+        app.command(name, rich_help_panel=_CLIENT)(command)
     app.add_typer(dead.app, rich_help_panel=_CLIENT)
-    app.command(rich_help_panel=_CLIENT)(requeue)
     for name, (meaning, run) in services.items():
         app.command(name, help=meaning, rich_help_panel="Services")(_as_command(run))
     return app

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import typer
 
+from services.cli.errors import Failure, Refused
 from services.cli.patience import Patience
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ class Session:
     def patient(self) -> Api:
         """The api, asked again when it doesn't answer for a while: for work that is long, and safe to repeat."""
         return self.api.patient(self.patience)
+
+    def named(self, name: str) -> str:
+        """The id of an image or page, from its id, its address or its URL. Raises Failure, which repeats the name."""
+        try:
+            return self.api.id_of(name)
+        except Refused as refused:
+            raise Failure(f"{name}: {refused}") from None
 
     def command(self, *words: str) -> str:
         """A command to type next, for the same api."""

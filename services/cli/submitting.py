@@ -36,12 +36,13 @@ class Fate(NamedTuple):
 
 
 class Submission:
-    """Lines on their way to the api. `tell` hears of each; `watch` gets the batches."""
+    """Lines on their way to the api. `watch` gets the batches, `tell` hears of each line, `note` that there is another batch."""
 
-    def __init__(self, api: Api, watch: Watch, tell: Callable[[Fate], None], *, refresh: bool) -> None:
+    def __init__(self, api: Api, watch: Watch, tell: Callable[[Fate], None], *, note: Callable[[], None], refresh: bool) -> None:
         self._api = api
         self._watch = watch
         self._tell = tell
+        self._note = note
         self._refresh = refresh
         self.lines = 0
         """Those that the api has answered for."""
@@ -73,6 +74,7 @@ class Submission:
         if self._refresh:
             fates = self._refreshed(fates)
         self._watch.follow(batch)
+        self._note()
         for fate in fates:
             self._tell(fate)
 

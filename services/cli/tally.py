@@ -100,7 +100,9 @@ class Pace:
 
 
 def lasting(seconds: float) -> str:
-    """A duration for people: 0.2 s, 12 s, 3 min, 1 h 5 min."""
+    """A duration for people: 40 ms, 0.2 s, 12 s, 3 min, 1 h 5 min."""
+    if seconds < 0.1:  # noqa: PLR2004  (below it, tenths say nothing)
+        return f"{round(seconds * 1000)} ms"
     if seconds < 1:
         return f"{seconds:.1f} s"
     if seconds < 90:  # noqa: PLR2004  (beyond it, minutes say more)
