@@ -9,7 +9,6 @@ from urllib.parse import urlencode, urlsplit
 
 from services.cli.errors import Refused
 from services.cli.link import Json, Link  # noqa: TC001  (Typer resolves annotations at run time)
-from shared import urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +62,7 @@ class Api:
             raise Refused("This is neither an image's id, as `bowerbird ls` shows it, nor a URL, which would begin with http:// or https://.")
         found = self._link.ask("GET", f"/images?{urlencode({'url': name})}")
         # For a page's URL the list of its images is answered, which doesn't say what the page's own id is: it follows from the URL.
-        return id_in(found.get("id")) or urls.image_id(urls.parse(name).href)
+        return id_in(found.get("id")) or _derived(name)
 
     def image(self, image: str) -> Json:
         """The image or page with an id."""
@@ -140,6 +139,12 @@ class Api:
             yield from items
             # Only its query: `next` may name the api as others reach it, and the key goes nowhere but to --url.
             query = urlsplit(following).query if isinstance(following, str) else ""
+
+
+def _derived(url: str) -> str:
+    from shared import urls  # noqa: PLC0415  (slow to import, and seldom needed)
+
+    return urls.image_id(urls.parse(url).href)
 
 
 def id_in(address: object) -> str | None:

@@ -32,7 +32,10 @@ def list_images(  # noqa: PLR0913  (as many options as it has)
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="So many at most.")] = DEFAULT_LIMIT,
     everything: Annotated[bool, typer.Option("--all", help="All of them, however many.")] = False,
 ) -> None:
-    """List images, newest first. In a terminal a table, with --json a JSON document on each line, else lines with tabs between the fields."""
+    """List images, newest first.
+
+    In a terminal a table, with --json a JSON document on each line, else lines with tabs between the fields.
+    """
     here = current(context)
     wanted = filters.query(status=status, host=host, form=form, page=page, batch=batch, after=after, before=before)
     # One more than wanted shows whether there are more.

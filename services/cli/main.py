@@ -11,12 +11,16 @@ from services.cli import dead, session
 from services.cli.add import add
 from services.cli.client import Api
 from services.cli.errors import Failure
+from services.cli.export import export
+from services.cli.gallery import open_gallery
+from services.cli.get import get
 from services.cli.link import Link
 from services.cli.listing import list_images
 from services.cli.output import Output, nowhere_to_write, tolerate_narrow_encodings, visible
 from services.cli.remove import remove
 from services.cli.requeue import requeue
 from services.cli.show import show
+from services.cli.stats import stats
 from services.cli.watch import watch
 
 if TYPE_CHECKING:
@@ -24,7 +28,8 @@ if TYPE_CHECKING:
 
 _CLIENT = "Client of the HTTP API"
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "add": add, "watch": watch, "ls": list_images, "show": show, "rm": remove, "requeue": requeue,
+    "add": add, "watch": watch, "ls": list_images, "show": show, "get": get, "export": export, "rm": remove, "stats": stats, "open": open_gallery,
+    "requeue": requeue,
 }  # fmt: skip
 _FLAGS, _VALUED = ("--json",), ("--url", "--key")
 
@@ -73,7 +78,7 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 
 
 def _app(services: Mapping[str, tuple[str, Callable[[], int]]]) -> typer.Typer:
-    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     app.callback()(_global_options)
     for name, command in _COMMANDS.items():
         app.command(name, rich_help_panel=_CLIENT)(command)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LINE_EVERY = 5.0
 """Seconds between two plain lines."""
+DRAWN_EVERY = 0.1
 
 
 class Progress(Protocol):
@@ -108,3 +109,33 @@ def _left(pace: Pace, tally: Tally) -> str:
         return "waiting to try again"
     seconds = pace.left(tally.left)
     return "" if not tally.left else "time left unknown" if seconds is None else f"{lasting(seconds)} left"
+
+
+class Ticker:
+    """A sentence that says how far something has come whose end isn't known: drawn again in a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+        self._every = DRAWN_EVERY if console.is_terminal else LINE_EVERY
+        self._next = clock() + self._every
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, sentence: str) -> None:
+        """Shows it, if it is time to."""
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + self._every
+        if self._console.is_terminal:
+            self._live.update(Text(visible(sentence), no_wrap=True, overflow="ellipsis"), refresh=True)
+        else:
+            self._console.print(Text(visible(f"{datetime.now():%H:%M:%S}  {sentence}")), soft_wrap=True)  # noqa: DTZ005  (as above)

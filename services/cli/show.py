@@ -24,7 +24,7 @@ FEW = 5
 def show(
     context: typer.Context, name: Annotated[str, typer.Argument(metavar="ID|URL", show_default=False, help="An image's or page's id, or its URL.")]
 ) -> None:
-    """Show an image or page: its facts, and the history of the attempts to download it. Times are in UTC."""
+    """Show all about an image or page, and what was tried to get it. Times are in UTC."""
     here = current(context)
     try:
         image = here.api.find(name)

@@ -37,7 +37,10 @@ def watch(
         list[str] | None, typer.Argument(metavar="BATCH", help="Their ids; without any, those of the last `bowerbird add`.", show_default=False)
     ] = None,
 ) -> None:
-    """Watch batches until each image has arrived or failed. Exit codes: 0 all arrived, 1 some failed or were refused, 130 Ctrl-C (the work goes on)."""
+    """Watch batches until each image has arrived or failed.
+
+    Exit codes: 0 all arrived, 1 some failed or were refused, 130 Ctrl-C: the work goes on.
+    """
     here = current(context)
     api = here.patient
     named = [batch.rpartition("/")[2] for batch in batches or recent.recall(here.api.shown)]
