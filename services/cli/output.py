@@ -58,7 +58,7 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()) -> None:
         """Rows under headings. On a terminal, the columns in `whole` are never broken, and the first two make the row's title where it is narrow."""
-        shown = [[visible(cell) for cell in row] for row in rows]
+        columns, *shown = ([visible(cell) for cell in row] for row in (columns, *rows))
         if not self._out.is_terminal:
             self._out.file.writelines("\t".join(row) + "\n" for row in [columns, *shown])
             return
@@ -70,7 +70,7 @@ class Output:
             return
         table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column, no_wrap=column in whole, overflow="fold", justify="right" if column == "size" else "left")
+            table.add_column(Text(column), no_wrap=column in whole, overflow="fold", justify="right" if column == "size" else "left")
         for row in shown:
             table.add_row(*map(Text, row))  # Text: nothing in it is markup
         self._out.print(table)

@@ -93,7 +93,8 @@ class Lines:
         """Writes a line, if it is time for one."""
         now = self._clock()
         self._pace.note(now, tally.done)
-        line = f"{_extent(tally, more=more)}, {self._pace.rate():,.0f} images/s, {_left(self._pace, tally)}: {tally.sentence()}"
+        pace = (_extent(tally, more=more), f"{self._pace.rate():,.0f} images/s", _left(self._pace, tally))
+        line = f"{', '.join(filter(None, pace))}: {tally.sentence()}"
         if now < self._next or line == self._last:
             return
         self._next, self._last = now + LINE_EVERY, line

@@ -300,3 +300,10 @@ def test_output_that_cannot_be_written_is_a_sentence() -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([sys.executable, "-m", "services", "--help"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "The output can't be written: No space left on device.\n")
+
+
+def test_it_is_light() -> None:
+    # Its own processor time, the least of some: what else the machine does isn't counted.
+    code = "import time, services.cli.main; print(time.process_time())"
+    times = [float(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout) for _ in range(5)]
+    assert min(times) < 0.4
