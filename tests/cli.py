@@ -161,4 +161,5 @@ async def in_a_terminal(url: object, *arguments: str, types: str = "") -> Done:
 
 def _environ(url: object, more: dict[str, str]) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BOWERBIRD_") and name != "FORCE_COLOR"}
-    return {**clean, "BOWERBIRD_URL": str(url), "XDG_STATE_HOME": "/nonexistent", **more}
+    # A file, so that nothing can be kept there: a test that wants to keep something names a folder of its own.
+    return {**clean, "BOWERBIRD_URL": str(url), "XDG_STATE_HOME": str(Path(__file__)), **more}

@@ -15,7 +15,7 @@ from services.cli.destinations import archive, folder
 from services.cli.errors import Failure
 from services.cli.exporting import Export
 from services.cli.progress import Ticker
-from services.cli.saving import replacing, writing
+from services.cli.saving import named, writing
 from services.cli.session import Session, current
 from services.cli.tally import lasting
 
@@ -72,7 +72,7 @@ def _destination(here: Session, to: Path | None, tar: Path | None) -> Iterator[D
             file = sys.stdout.buffer
         else:
             stack.enter_context(writing(tar))
-            file = stack.enter_context(replacing(tar))
+            file = stack.enter_context(named(tar))
         yield stack.enter_context(archive(file))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from services.cli.errors import Failure, Refused
-from services.cli.saving import Copy, download, name_of, replacing, writing
+from services.cli.saving import Copy, download, name_of, named, writing
 from services.cli.session import Session, current
 
 
@@ -34,7 +34,7 @@ def get(
             return
         path = output or Path()
         path = path / name_of(image) if path.is_dir() else path
-        with writing(path), replacing(path) as file:
+        with writing(path), named(path) as file:
             copy = download(here.api, str(image.get("id")), file)
     except Refused as refused:
         raise Failure(f"{name}: {refused}") from None

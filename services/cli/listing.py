@@ -52,9 +52,10 @@ def list_images(  # noqa: PLR0913  (as many options as it has)
         else:
             here.output.say("There are no images like these." if wanted else f"There are no images yet. To submit one: {here.command('add', 'URL')}")
     else:
-        here.output.row(_COLUMNS)
-        for image in images:
-            here.output.row(_row(image, exact=True))
+        rows = (_row(image, exact=True) for image in images)
+        first = next(rows, None)  # before the headings: an answer that can't be had is none
+        for row in itertools.chain([_COLUMNS], [first] if first else [], rows):
+            here.output.row(row)
     if not everything and next(found, None) is not None:
         here.output.complain("There are more: --all lists them, --limit so many of them.")
 

@@ -72,8 +72,25 @@ def is_there(path: Path, size: object, sha256: object) -> bool:
 
 
 @contextmanager
+def named(path: Path) -> Iterator[IO[bytes]]:
+    """What a person named as the output. A file is replaced, as below; into a device or a pipe it is written, since it must stay what it is."""
+    path = path.resolve()  # what a link leads to, not the link
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    with replacing(path) as file:
+        yield file
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that has its name only when the block ends well; else what was written is gone, and what was there before is still there."""
+    """A file that has its name only when the block ends well; else what was written is gone, and what was there before is still there.
+
+    Raises Failure when what has the name is no file: for whoever may do anything, a rename would put a file in the place of a device.
+    """
+    if path.exists() and not path.is_file():
+        raise Failure(f"{path} is there already, and isn't a file.")
     new = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         with open_new(new) as file:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+import threading
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -186,6 +187,38 @@ def test_what_does_not_come_whole_leaves_what_was_there(answer: httpx.Response, 
     assert says in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["cat.jpg"]
     assert there.read_text() == "before"
+
+
+@pytest.mark.parametrize("arguments", [("get", ID, "-o"), ("export", "--tar")])
+def test_a_pipe_is_written_into_and_stays_a_pipe(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    # A device would do as well, but must not be risked: whoever may do anything could replace it with a file.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    came: list[bytes] = []
+    reader = threading.Thread(target=lambda: came.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert serving({ID: BODY}).run(*arguments, str(pipe)) == 0
+    assert pipe.is_fifo()
+    reader.join(20)
+    assert BODY in came[0]
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("before")
+    (tmp_path / "link").symlink_to("file")
+    assert serving({ID: BODY}).run("get", ID, "-o", str(tmp_path / "link")) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("name", [f"{ID}.jpeg", "index.csv"])
+def test_an_export_replaces_nothing_that_is_no_file(name: str, tmp_path: Path, capsys: Captured) -> None:
+    os.mkfifo(tmp_path / name)
+    assert serving({ID: BODY}).run("export", str(tmp_path)) == 1
+    assert "isn't a file" in capsys.readouterr().err
+    assert (tmp_path / name).is_fifo()
+    assert names(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("where", ["nowhere/cat.jpg", "file/cat.jpg"])

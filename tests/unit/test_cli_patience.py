@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -11,6 +12,14 @@ import pytest
 from services.cli.errors import Failure, Unavailable
 from services.cli.patience import Patience
 from tests.cli import Answers, problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
 class World:
