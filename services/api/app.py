@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING
 from litestar import Litestar
 from litestar.datastructures import State
 
-from services.api import batches, browse, compat, content, dead_letters, deliveries, docs, health, problems, remove, requeue, submit, versions
+from services.api import (
+    batches,
+    browse,
+    compat,
+    content,
+    dead_letters,
+    deliveries,
+    docs,
+    gallery,
+    health,
+    problems,
+    remove,
+    requeue,
+    submit,
+    versions,
+)
 from services.api.gate import Gate
 from services.api.keys import require_key
 
@@ -29,7 +44,8 @@ def routes(parts: Parts) -> Litestar:
             batches.submit_batch, batches.get_batch, requeue.requeue,
             dead_letters.list_dead_letters, dead_letters.get_dead_letter, dead_letters.replay, dead_letters.delete,
             deliveries.of_image, deliveries.of_batch, deliveries.get_delivery, deliveries.replay,
-            health.live, health.ready, docs.reference, docs.openapi_json, docs.problem, docs.home,
+            health.live, health.ready, docs.reference, docs.openapi_json, docs.problem,
+            gallery.page, gallery.static, gallery.settings,
             *(compat.ROUTES if parts.settings.compat else ()),
         ],
         guards=[require_key] if parts.settings.api_keys else None,
