@@ -37,6 +37,7 @@ function listChanged() {
   byId("newer").hidden = !list.newer || router.place().view !== "images";
   const more = byId("grid-more");
   more.hidden = !list.items.length;
+  image.listed();
   say(more, list.done ? many(list.items.length, "image") : "Loading more …");
 }
 
@@ -83,16 +84,12 @@ function moved(here, before) {
   document.title = TITLES[here.view];
   if (here.view === "images") showImages(here);
   image.display(here.view === "images" ? here.id : null);
-  if (here.view === "failures" && before.view !== "failures") failures.display().then(focusTitle);
-  if (here.view === "failures" && before === here) failures.display();
-  if (here.view === "letters" && (before.view !== "letters" || before === here)) letters.display();
   letters.open(here.view === "letters" ? here.id : null);
-  if (before.view !== here.view) focusTitle();
-}
-
-function focusTitle() {
-  const { view, id } = router.place();
-  if (!id && view !== "images") byId(VIEWS[view]).querySelector("h1")?.focus({ preventScroll: true });
+  if (before?.view === here.view) return;
+  if (here.view === "failures") failures.display();
+  if (here.view === "letters") letters.display();
+  // Where one moves to another view the focus goes along; at first it stays with the browser.
+  if (before && !here.id) (byId(VIEWS[here.view]).querySelector("h1[tabindex]") ?? byId("main")).focus({ preventScroll: true });
 }
 
 function showImages(here) {

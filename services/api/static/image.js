@@ -40,12 +40,17 @@ export function display(id) {
   else if (before) focusAgain(before);
 }
 
+/** The list has changed: there may be others beside what is shown. */
+export const listed = () => open?.offerSteps();
+
 class Detail {
   settled = false;
   #image = null;
   #shown = {};
   #release = null;
   #pictured = null;
+  #steps = [[-1, "Previous image", "‹"], [1, "Next image", "›"]].map(([by, label, sign]) =>
+    h("button", { type: "button", class: "quiet", "aria-label": label, onclick: () => this.step(by) }, sign));
   #title = h("h2", { id: "detail-title", tabIndex: -1 }, "…");
   #state = h("p", { class: "badge" });
   #problem = h("p", { class: "problem", role: "alert" });
@@ -62,20 +67,21 @@ class Detail {
     const dialog = byId("detail");
     dialog.replaceChildren(
       h("div", { class: "sheet-top" },
-        h("p", { class: "steps" }, this.#step(-1, "Previous image", "‹"), this.#step(1, "Next image", "›")),
+        h("p", { class: "steps" }, ...this.#steps),
         h("button", { type: "button", class: "quiet close", "aria-label": "Close", onclick: leave }, "×")),
       h("div", { class: "sheet-body" },
         this.#picture,
         h("div", { class: "about" }, h("header", {}, this.#title, this.#state), this.#problem, this.#buttons, this.#facts, this.#history, this.#versions)),
     );
+    this.offerSteps();
     if (!dialog.open) dialog.showModal();
     this.#title.focus();
   }
 
-  #step(by, label, sign) {
-    const button = h("button", { type: "button", class: "quiet", "aria-label": label, onclick: () => this.step(by) }, sign);
-    button.hidden = !list.beside(this.id, by);
-    return button;
+  /** Shows the buttons to the images beside this one where there are any. */
+  offerSteps() {
+    this.#steps[0].hidden = !list.beside(this.id, -1);
+    this.#steps[1].hidden = !list.beside(this.id, 1);
   }
 
   /** Goes to the image that many places on. */

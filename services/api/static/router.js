@@ -27,9 +27,11 @@ export function address({ view = "images", id = null, filters = {} }) {
 
 const watchers = [];
 let here = parse(location.hash);
+let begun = false;
 let deep = 0; // how many places were gone to from within: that often Back stays on this page
 
 export const place = () => here;
+/** `watcher(here, before)` is called after every move, and at first, without a `before`. */
 export const onMove = (watcher) => watchers.push(watcher);
 
 export function go(where) {
@@ -49,7 +51,8 @@ export function leave() {
 }
 
 function moved() {
-  const before = here;
+  const before = begun ? here : null;
+  begun = true;
   here = parse(location.hash);
   for (const watcher of watchers) watcher(here, before);
 }
