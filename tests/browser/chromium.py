@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 _STATUS = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
 
+_LATER = re.compile(r"/(events|stats|thumbnail)(\?.*)?$")
+
 
 def installed() -> str:
     """The browser's path; Debian's package is installed if it may be. Raises StartError, or LookupError that says what to do."""
@@ -65,8 +67,11 @@ class Watch:
 
     def _said(self, message: Any) -> None:
         status = _STATUS.match(message.text)
-        if message.type in {"error", "warning"} and not (status and int(status[1]) in self.expected):
-            self.faults.append(f"{message.type}: {message.text} ({message.location.get('url')})")
+        where = message.location.get("url", "")
+        if status and (int(status[1]) in self.expected or (status[1] == "404" and _LATER.search(where))):
+            return
+        if message.type in {"error", "warning"}:
+            self.faults.append(f"{message.type}: {message.text} ({where})")
 
     def _asked(self, request: Any) -> None:
         url = urlsplit(request.url)

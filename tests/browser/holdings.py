@@ -6,7 +6,8 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shared import urls
+from shared import events, urls
+from shared.dead_letters import read
 from shared.errors import Reason
 from shared.image import Addition, new_document
 from shared.status import Status
@@ -36,7 +37,9 @@ async def stored(api: Api, seed: int) -> str:
     """An image with bytes; its id."""
     made = picture(seed)
     image = await added(api, f"https://{SITES[seed % len(SITES)]}/{made.name}")
-    await api.fetched(image, made.body, format=made.format, content_type=f"image/{made.format}", width=made.width, height=made.height, took_ms=80 + seed)
+    await api.fetched(
+        image, made.body, format=made.format, content_type=f"image/{made.format}", width=made.width, height=made.height, took_ms=80 + seed
+    )
     return image
 
 
@@ -54,6 +57,14 @@ async def added(api: Api, url: str) -> str:
     image = urls.image_id(parsed.href)
     await api.parts.catalog.add([Addition(image, parsed)])
     return image
+
+
+async def buried(api: Api, body: bytes, queue: str = "fetcher.download-requested") -> str:
+    """A dead letter; its id."""
+    headers = {"v": 1, "x-death": [{"queue": queue, "reason": "rejected"}]}
+    died = read(events.Envelope("download-requested", headers, body, events.JSON, "m", "c"))
+    await api.parts.dead_letters.keep(died)
+    return died.id
 
 
 async def many(api: Api, count: int) -> None:

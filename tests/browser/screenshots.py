@@ -14,6 +14,7 @@ from PIL import Image
 from shared.errors import Reason
 from tests.api import Api, running_api
 from tests.browser import chromium, holdings
+from tests.browser.pictures import picture
 from tests.polling import until
 from tests.servers import servers
 
@@ -35,7 +36,7 @@ async def take(mongo_url: str, amqp_url: str, folder: Path) -> None:
         images = await holdings.pictures(api, range(PICTURES))
         tried = await holdings.added(api, "https://archive.example/lighthouse-at-noon.jpg")
         await api.delayed(tried, reason=Reason.TIMEOUT, detail="Nothing came for 10 s.")
-        shown = holdings.picture(321)
+        shown = picture(321)
         await api.fetched(tried, shown.body, width=shown.width, height=shown.height, took_ms=412)
         for name, options in (("desktop", DESKTOP), ("phone", PHONE)):
             await _picture(browser, api, "", folder / f"gallery-{name}.png", **options)

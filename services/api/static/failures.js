@@ -9,7 +9,7 @@ import { at, hostOf, many, nameOf, number, reasonMeaning, reasonTitle } from "./
 
 const PAGE = 500;
 const PAGES = 4; // so many are looked at: enough to see what is the matter
-const SHOWN = 25; // of a group, at first
+const SHOWN = 10; // of a group, at first
 
 let counts = null; // by reason, of all there are; null where the server doesn't say
 let drawn = 0;
