@@ -51,6 +51,14 @@ class Publication(NamedTuple):
     wait: float | None = None
 
 
+class Depth(NamedTuple):
+    """How many messages wait in a queue, beside those that its consumers have in hand, and how many consumers it has."""
+
+    queue: str
+    messages: int
+    consumers: int
+
+
 class Publisher:
     """Publishes events. What `publish` returns from is confirmed by a majority of the broker's nodes, on disk."""
 
@@ -181,16 +189,24 @@ class Publisher:
 
     async def consumers(self, queue: topology.Queue) -> int:
         """How many consumers a queue has. Raises BrokerUnavailable."""
+        [depth] = await self.depths([queue.name])
+        return depth.consumers
+
+    async def depths(self, queues: Sequence[str]) -> list[Depth]:
+        """How full queues are, by their names. Raises BrokerUnavailable, also when one isn't there."""
         if not self.connected or self._connection is None:
             raise BrokerUnavailable("RabbitMQ isn't connected.")
+        depths = []
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 # A channel of its own: asking for a queue that isn't there closes the channel.
-                async with self._connection.channel() as channel:
-                    declared = await channel.declare_queue(queue.name, passive=True)
-                return declared.declaration_result.consumer_count or 0
+                async with self._connection.channel(publisher_confirms=False) as channel:
+                    for queue in queues:
+                        found = (await channel.declare_queue(queue, passive=True)).declaration_result
+                        depths.append(Depth(queue, found.message_count or 0, found.consumer_count or 0))
         except AWAY as error:
-            raise BrokerUnavailable(f"RabbitMQ didn't answer about {queue.name}: {type(error).__name__}") from error
+            raise BrokerUnavailable(f"RabbitMQ didn't answer about its queues: {type(error).__name__}") from error
+        return depths
 
     async def _keep_open(self) -> None:
         """Connects, and connects again whenever the connection or its channel is lost, for ever.

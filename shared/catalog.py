@@ -173,8 +173,11 @@ class Catalog:
     async def standing(self, images: Iterable[str]) -> dict[str, Standing]:
         """How far each of these images is, of those that are there."""
         with unavailable():
-            found = self._images.find({"_id": {"$in": list(images)}}, {"revision": 1, "status": 1, "url": 1, "callback": 1})
-            return {one["_id"]: Standing(one["revision"], Status(one["status"]), one["url"], one.get("callback")) async for one in found}
+            found = self._images.find({"_id": {"$in": list(images)}}, {"revision": 1, "status": 1, "url": 1, "callback": 1, "in": 1})
+            return {
+                one["_id"]: Standing(one["revision"], Status(one["status"]), one["url"], one.get("callback"), one.get("in", []))
+                async for one in found
+            }
 
     async def settle(self, operations: Sequence[UpdateOne]) -> int:
         """Writes outcomes (shared/outcomes.py); how many found a document that they apply to."""

@@ -179,7 +179,7 @@ class DownloadFailed(Event, frozen=True, kw_only=True):
 
 
 class ImageStored(Event, frozen=True, kw_only=True):
-    """The bytes and the image's document are durable. For whoever listens."""
+    """The bytes and the image's document are durable. For whoever listens. `in` are the pages and batches that have the image."""
 
     NAME: ClassVar[str] = "image-stored"
 
@@ -191,16 +191,42 @@ class ImageStored(Event, frozen=True, kw_only=True):
     height: Count
     size: Count
     sha256: str
+    owners: list[str] = msgspec.field(name="in", default_factory=list)
 
 
 class ImageFailed(Event, frozen=True, kw_only=True):
-    """The failure is in the image's document. For whoever listens."""
+    """The failure is in the image's document. For whoever listens. `in` is as in image-stored."""
 
     NAME: ClassVar[str] = "image-failed"
 
     reason: Reason
     detail: str
     failed_at: datetime
+    url: str = ""
+    owners: list[str] = msgspec.field(name="in", default_factory=list)
+
+
+class ImageDelayed(Event, frozen=True, kw_only=True):
+    """An attempt failed, another will follow, and the image's document says so. For whoever listens. `in` is as in image-stored."""
+
+    NAME: ClassVar[str] = "image-delayed"
+
+    url: str
+    reason: Reason
+    detail: str
+    failed_at: datetime
+    next_attempt_at: datetime
+    owners: list[str] = msgspec.field(name="in", default_factory=list)
+
+
+class PageExpanded(Event, frozen=True, kw_only=True):
+    """The images of a page are images of their own now, whose `in` has it. For whoever listens."""
+
+    NAME: ClassVar[str] = "page-expanded"
+
+    url: str
+    expanded_at: datetime
+    owners: list[str] = msgspec.field(name="in", default_factory=list)
 
 
 class CallbackRequested(Event, frozen=True, kw_only=True):
@@ -247,7 +273,7 @@ class CallbackAttempted(Event, frozen=True, kw_only=True):
 
 KINDS: tuple[type[Event], ...] = (
     DownloadRequested, ImagePart, ImageFetched, ImageUnchanged, PageScanned, DownloadDelayed, DownloadFailed, ImageStored, ImageFailed,
-    CallbackRequested, CallbackAttempted,
+    ImageDelayed, PageExpanded, CallbackRequested, CallbackAttempted,
 )  # fmt: skip
 _VERSIONS = {(kind.NAME, kind.VERSION): kind for kind in KINDS}
 _RAW_BODY = (ImageFetched, ImagePart)

@@ -112,12 +112,13 @@ class Addition(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How far an image is, and whom to tell."""
+    """How far an image is, whom to tell, and who has it."""
 
     revision: int
     status: Status
     url: str
     callback: str | None
+    owners: list[str]
 
 
 def new_document(addition: Addition, at: datetime) -> Document:

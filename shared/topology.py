@@ -85,6 +85,13 @@ WORK = (
 RETRIED = (DOWNLOAD_REQUESTED, CALLBACK_REQUESTED)
 """The queues to which messages return after each of the configured delays."""
 
+ANNOUNCEMENTS = (events.ImageStored, events.ImageFailed, events.ImageDelayed, events.PageExpanded)
+"""For whoever listens, and nobody must."""
+
+# What a listener that hangs for a while may leave with the broker; it learns that there was more.
+ANNOUNCED_MESSAGES = 20_000
+ANNOUNCED_BYTES = 32 * 1024**2
+
 PARTS_DELAY = 5.0
 """Seconds that image-fetched waits for parts of its image that no storer has written yet."""
 
@@ -124,6 +131,32 @@ async def declare(channel: aio_pika.abc.AbstractChannel, delays: Iterable[float]
         declared = await channel.declare_queue(queue.name, durable=True, arguments=queue.arguments)
         if queue.routing_key:
             await declared.bind(exchange, queue.routing_key)
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """The names of a listener's queues: what is announced, and what tells that something had to be dropped from it."""
+
+    heard: str
+    dropped: str
+
+
+async def declare_listener(channel: aio_pika.abc.AbstractChannel, listener: str, *, messages: int = ANNOUNCED_MESSAGES) -> Listening:
+    """Queues for announcements, of this connection's own, that go when it does: exclusive, since RabbitMQ 4.3 refuses others that aren't durable.
+
+    What nobody hears is worth nothing, so that the oldest goes first where there is too much.
+    """
+    exchange = await channel.declare_exchange(EXCHANGE, "topic", durable=True)
+    names = Listening(listener, f"{listener}.dropped")
+    await channel.declare_queue(names.dropped, exclusive=True, auto_delete=True, arguments={"x-max-length": 1})
+    arguments: dict[str, Any] = {
+        "x-max-length": messages, "x-max-length-bytes": ANNOUNCED_BYTES, "x-overflow": "drop-head",
+        # What is dropped is dead-lettered: that there is any is all that is looked at.
+        "x-dead-letter-exchange": "", "x-dead-letter-routing-key": names.dropped,
+    }  # fmt: skip
+    heard = await channel.declare_queue(names.heard, exclusive=True, auto_delete=True, arguments=arguments)
+    for kind in ANNOUNCEMENTS:
+        await heard.bind(exchange, kind.NAME)
+    return names
 
 
 READ = frozenset(queue.routing_key for queue in queues() if queue.routing_key)

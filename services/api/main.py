@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING
 
 from services.api import listening
 from services.api.app import build_app
+from services.api.events import Seats
 from services.api.health import readiness
 from services.api.keys import Keys
+from services.api.live import Live
 from services.api.parts import Parts
 from services.api.relay import Relay
+from services.api.stats import Stats
 from shared import process
 from shared.batches import Batches
 from shared.batching import Batcher
 from shared.blobs import Blobs
 from shared.broker import Publisher
 from shared.catalog import Catalog
+from shared.census import Census
 from shared.dead_letters import DeadLetters
 from shared.deliveries import Deliveries
 from shared.dispatch import Dispatcher
@@ -59,6 +63,8 @@ async def api(settings: Settings) -> AsyncIterator[None]:
         stack.callback(listener.close)
         parts = await stack.enter_async_context(opened(settings))
         await stack.enter_async_context(listening.serving(build_app(parts), listener, grace=min(settings.grace, STOP_SECONDS)))
+        # Before the server waits for what is under way: streams would never end.
+        stack.callback(parts.live.close)
         keys = [f"{key.name} ({', '.join(sorted(key.scopes))})" for key in Keys(settings.api_keys)]
         log.info("listening", extra={"url": listening.url(listener), **({"keys": keys} if keys else {})})
         yield
@@ -79,6 +85,8 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         lease = Lease(mongo, "relay", holder=f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         await stack.enter_async_context(process.beside(Relay(catalog, publisher, dispatcher, lease).run()))
         await stack.enter_async_context(process.beside(_create_indexes(catalog, batches, blobs, dead_letters, deliveries)))
+        live = Live(amqp_url)
+        await stack.enter_async_context(process.beside(live.run()))
         yield Parts(
             settings=settings,
             catalog=catalog,
@@ -89,6 +97,9 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
             publisher=publisher,
             dispatcher=dispatcher,
             readiness=readiness(mongo, publisher),
+            live=live,
+            seats=Seats(settings),
+            stats=Stats(Census(mongo), publisher, live, settings),
             additions=Batcher(catalog.add, max_items=ADDED_AT_ONCE),
             lookups=Batcher(catalog.get_many, max_items=LOOKED_UP_AT_ONCE, writers=2),
             small_files=Batcher(_reader(blobs), max_items=READ_AT_ONCE, max_size=READ_BYTES, size=lambda file: file[1], writers=2),

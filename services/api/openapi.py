@@ -7,7 +7,7 @@ from importlib import metadata
 
 import msgspec
 
-from services.api import openapi_batches, openapi_deliveries, openapi_images, openapi_letters, problems
+from services.api import openapi_batches, openapi_deliveries, openapi_images, openapi_letters, openapi_live, problems
 from services.api.batches import BatchResource
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
 from services.api.deliveries import DeliveryPage, DeliveryResource
@@ -16,6 +16,7 @@ from services.api.lines import Submissions
 from services.api.operations import Json, anything, failures, json, operation, response, together
 from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
+from services.api.stats import StatsResource
 from services.api.submit import Submission
 from services.api.versions import VersionList
 from shared.status import Status
@@ -27,7 +28,7 @@ DESCRIPTION = (
 )
 _STRUCTS = (
     Submission, ImageResource, ImagePage, VersionList, Submissions, BatchResource, RequeueRequest, Requeued, DeadLetterResource, DeadLetterPage,
-    DeliveryResource, DeliveryPage,
+    DeliveryResource, DeliveryPage, StatsResource,
 )  # fmt: skip
 
 
@@ -87,6 +88,7 @@ def _paths() -> Json:
         **openapi_batches.paths(),
         **openapi_letters.paths(),
         **openapi_deliveries.paths(),
+        **openapi_live.paths(),
         "/requeue": {
             "post": operation(
                 "requeue", "Download afresh what has a status",

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from bson import ObjectId
     from litestar import Request
 
+    from services.api.events import Seats
     from services.api.health import Readiness
+    from services.api.live import Live
+    from services.api.stats import Stats
     from shared.batches import Batches
     from shared.batching import Batcher
     from shared.blobs import Blobs
@@ -35,6 +38,9 @@ class Parts:
     publisher: Publisher
     dispatcher: Dispatcher
     readiness: Readiness
+    live: Live
+    seats: Seats
+    stats: Stats
     additions: Batcher[Addition, Image | None]
     """Inserts; None for an image that is known already."""
     lookups: Batcher[str, Image | None]

@@ -11,7 +11,7 @@ from shared import outcomes
 from shared.batching import Batcher
 from shared.blobs import Blob
 from shared.broker import Publication
-from shared.events import DownloadFailed, ImageFailed, ImageStored
+from shared.events import DownloadFailed, ImageDelayed, ImageFailed, ImageStored, PageExpanded
 from shared.status import Status
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Handlers:
         if event.parts:
             return await self._on_parts(event)
         standing = await self._fetched.add(event)
-        return await self._tell(_image_stored(event), standing) if standing else []
+        return await self._tell(_image_stored(event, standing), standing) if standing else []
 
     async def on_image_unchanged(self, event: ImageUnchanged) -> list[Publication]:
         """The copy that is held is confirmed; a page's images are asked for again, since they may have changed though the page hasn't."""
@@ -74,25 +74,26 @@ class Handlers:
             return []
         if image.status == Status.EXPANDED:
             await self._pages.refresh(image.id, before=event.checked_at)
+            return [Publication(_page_expanded(event, image))]
         return await self._tell(_still_stored(image, event), image) if image.status == Status.STORED else []
 
     async def on_page_scanned(self, event: PageScanned) -> list[Publication]:
         """Every image on the page is an image of its own."""
         failed = await self._pages.expand(event)
-        if failed is None:
+        [standing] = await self._hold([event], [Status.FAILED if failed else Status.EXPANDED])
+        if standing is None:
             return []
-        [standing] = await self._hold([failed], Status.FAILED)
-        return await self._tell(_image_failed(failed), standing) if standing else []
+        return await self._tell(_image_failed(failed, standing), standing) if failed else [Publication(_page_expanded(event, standing))]
 
     async def on_download_delayed(self, event: DownloadDelayed) -> list[Publication]:
         """One attempt more in the image's history."""
-        await self._unfetched.add(event)
-        return []
+        standing = await self._unfetched.add(event)
+        return [Publication(_image_delayed(event, standing))] if standing else []
 
     async def on_download_failed(self, event: DownloadFailed) -> list[Publication]:
         """The last attempt, and why."""
         standing = await self._unfetched.add(event)
-        return await self._tell(_image_failed(event), standing) if standing else []
+        return await self._tell(_image_failed(event, standing), standing) if standing else []
 
     async def on_dead_letter(self, died: Died) -> list[Publication]:
         """Where people can see it."""
@@ -112,7 +113,7 @@ class Handlers:
                 return [await self._parts.later(event)]
             # Nobody waits for it any more; if that is because this was done before, its parts may be gone for good.
             standing = found if found and found[:2] == (event.revision, Status.STORED) else None
-        return await self._tell(_image_stored(event), standing) if standing else []
+        return await self._tell(_image_stored(event, standing), standing) if standing else []
 
     async def _store(self, events: list[ImageFetched]) -> Sequence[Standing | None]:
         # Bytes first: a document that says `stored` must never point at nothing.
@@ -123,18 +124,18 @@ class Handlers:
 
     async def _point(self, stored: list[tuple[ImageFetched, ObjectId]]) -> list[Standing | None]:
         await self._images.store(stored)
-        return await self._hold([event for event, _ in stored], Status.STORED)
+        return await self._hold([event for event, _ in stored], [Status.STORED] * len(stored))
 
     async def _note(self, events: list[DownloadDelayed | DownloadFailed]) -> Sequence[Standing | None]:
         await self._images.settle([update for event in events for update in outcomes.unfetched(event)])
-        # A delay isn't announced by the storer.
-        return await self._hold(events, Status.FAILED) if any(isinstance(event, DownloadFailed) for event in events) else [None] * len(events)
+        return await self._hold(events, [Status.FAILED if isinstance(event, DownloadFailed) else Status.DELAYED for event in events])
 
-    async def _hold(self, events: Sequence[Event], status: Status) -> list[Standing | None]:
+    async def _hold(self, events: Sequence[Event], statuses: Sequence[Status]) -> list[Standing | None]:
         """How each image stands, if the event is what its document says now: one of a former revision, or a failure after a success, isn't announced."""
         standing = await self._images.standing({event.image for event in events})
         found = [standing.get(event.image) for event in events]
-        return [one if one and one[:2] == (event.revision, status) else None for one, event in zip(found, events, strict=True)]
+        due = [(event.revision, status) for event, status in zip(events, statuses, strict=True)]
+        return [one if one and one[:2] == wanted else None for one, wanted in zip(found, due, strict=True)]
 
     async def _tell(self, event: ImageStored | ImageFailed, image: Standing | Image) -> list[Publication]:
         """Whoever listens, and the one who asked to be told."""
@@ -142,11 +143,11 @@ class Handlers:
         return [Publication(event), *told]
 
 
-def _image_stored(event: ImageFetched) -> ImageStored:
+def _image_stored(event: ImageFetched, image: Standing) -> ImageStored:
     return ImageStored(
         image=event.image, revision=event.revision, attempt=event.attempt, url=event.url, stored_at=datetime.now(UTC),
         format=event.format, content_type=event.content_type, width=event.width, height=event.height,
-        size=event.length, sha256=event.sha256,
+        size=event.length, sha256=event.sha256, owners=image.owners,
     )  # fmt: skip
 
 
@@ -154,12 +155,25 @@ def _still_stored(image: Image, event: ImageUnchanged) -> ImageStored:
     return ImageStored(
         image=image.id, revision=image.revision, attempt=event.attempt, url=image.url, stored_at=datetime.now(UTC),
         format=image.format or "", content_type=image.content_type or "", width=image.width or 0, height=image.height or 0,
-        size=image.size or 0, sha256=image.sha256 or "",
+        size=image.size or 0, sha256=image.sha256 or "", owners=image.owners,
     )  # fmt: skip
 
 
-def _image_failed(event: DownloadFailed) -> ImageFailed:
+def _image_failed(event: DownloadFailed, image: Standing) -> ImageFailed:
     return ImageFailed(
         image=event.image, revision=event.revision, attempt=event.attempt,
-        reason=event.reason, detail=event.detail, failed_at=event.failed_at,
+        reason=event.reason, detail=event.detail, failed_at=event.failed_at, url=image.url, owners=image.owners,
     )  # fmt: skip
+
+
+def _image_delayed(event: DownloadDelayed, image: Standing) -> ImageDelayed:
+    return ImageDelayed(
+        image=event.image, revision=event.revision, attempt=event.attempt, url=image.url, reason=event.reason, detail=event.detail,
+        failed_at=event.failed_at, next_attempt_at=event.next_attempt_at, owners=image.owners,
+    )  # fmt: skip
+
+
+def _page_expanded(event: PageScanned | ImageUnchanged, page: Standing | Image) -> PageExpanded:
+    return PageExpanded(
+        image=event.image, revision=event.revision, attempt=event.attempt, url=page.url, expanded_at=datetime.now(UTC), owners=page.owners
+    )

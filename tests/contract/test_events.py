@@ -37,6 +37,12 @@ _ATTEMPTED = events.CallbackAttempted(
     next_attempt_at=AT,
 )  # fmt: skip
 
+_STORED = events.ImageStored(
+    image=IMAGE, revision=1, url=URL, stored_at=AT, format="PNG", content_type="image/png", width=3, height=2, size=8, sha256="ab" * 32
+)
+_FAILED = events.ImageFailed(image=IMAGE, revision=1, reason=Reason.DNS, detail="no such host", failed_at=AT)
+BATCH = "0123456789abcdef0123456789abcdef"
+
 EVENTS: list[events.Event] = [
     replace(_REQUESTED, etag='"x"', last_modified="Fri, 02 Jan 2026 03:04:05 GMT"),
     events.ImagePart(image=IMAGE, revision=1, file=FILE, number=2, body=b"\0\xff"),
@@ -49,10 +55,12 @@ EVENTS: list[events.Event] = [
         image=IMAGE, revision=1, reason=Reason.HTTP_STATUS, detail="503", failed_at=AT, took_ms=250, next_attempt_at=AT
     ),
     events.DownloadFailed(image=IMAGE, revision=3, attempt=6, reason=Reason.DNS, detail="no such host", failed_at=AT, took_ms=250),
-    events.ImageStored(
-        image=IMAGE, revision=1, url=URL, stored_at=AT, format="PNG", content_type="image/png", width=3, height=2, size=8, sha256="ab" * 32
+    replace(_STORED, owners=[BATCH]),
+    replace(_FAILED, url=URL, owners=[BATCH]),
+    events.ImageDelayed(
+        image=IMAGE, revision=1, url=URL, reason=Reason.HTTP_STATUS, detail="503", failed_at=AT, next_attempt_at=AT, owners=[BATCH]
     ),
-    events.ImageFailed(image=IMAGE, revision=1, reason=Reason.DNS, detail="no such host", failed_at=AT),
+    events.PageExpanded(image=IMAGE, revision=1, url=PAGE, expanded_at=AT, owners=[BATCH]),
     replace(_TOLD, replay=2, not_before=AT),
     replace(_ATTEMPTED, replay=2),
 ]  # fmt: skip
@@ -61,7 +69,9 @@ EARLIER: dict[str, events.Event] = {
     "callback-attempted.v1.json": _ATTEMPTED,
     "callback-requested.v1.json": _TOLD,
     "download-requested.v1.json": _REQUESTED,
+    "image-failed.v1.json": _FAILED,
     "image-fetched.v1.json": _FETCHED,
+    "image-stored.v1.json": _STORED,
     "page-scanned.v1.json": _SCANNED,
 }
 """What the golden messages of before a field was added say."""

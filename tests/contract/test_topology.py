@@ -44,4 +44,4 @@ def test_no_queue_can_lose_what_it_has_taken(queue: topology.Queue) -> None:
 
 
 def test_every_event_but_those_for_whoever_listens_has_a_reader() -> None:
-    assert {kind.NAME for kind in events.KINDS} - topology.READ == {"image-stored", "image-failed"}
+    assert {kind.NAME for kind in events.KINDS} - topology.READ == {"image-stored", "image-failed", "image-delayed", "page-expanded"}

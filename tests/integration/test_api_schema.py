@@ -86,6 +86,7 @@ def world(running_servers: Servers) -> Iterator[World]:
             payload="{}", created_at=now(),
         )  # fmt: skip
         await api.parts.deliveries.record([delivery])
+        api.parts.live.close()  # streams end after their first frame: nobody here waits for what happens next
         known = {
             "image": image,
             "sha256": hashlib.sha256(b"former bytes").hexdigest(),

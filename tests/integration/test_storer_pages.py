@@ -117,7 +117,9 @@ A, B, C = (f"https://example.org/{name}.jpg" for name in "abc")
 
 async def test_the_images_of_a_page_become_images_of_their_own(storer: Storer) -> None:
     await storer.add(PAGE)
-    assert await storer.scan(PAGE, A, B, alternatives={A: [C]}, skipped=1, refused=2, beyond=3, etag='"p"') == []
+    [told] = await storer.scan(PAGE, A, B, alternatives={A: [C]}, skipped=1, refused=2, beyond=3, etag='"p"')
+    assert isinstance(told.event, events.PageExpanded)
+    assert (told.event.image, told.event.url, told.event.owners) == (id_of(PAGE), PAGE, [])
     page = await storer.image(PAGE)
     assert page.status == Status.EXPANDED
     assert page.page is not None
@@ -217,7 +219,8 @@ async def test_a_page_that_has_not_changed_has_its_images_asked_for_again(storer
     await storer.store(A)
     storer.dispatcher.taken()
     await storer.catalog.refresh(id_of(PAGE))
-    await storer.unchanged(PAGE, etag='"q"')
+    [told] = await storer.unchanged(PAGE, etag='"q"')
+    assert isinstance(told.event, events.PageExpanded)
     page = await storer.image(PAGE)
     assert (page.status, page.etag) == (Status.EXPANDED, '"q"')
     assert storer.dispatcher.taken() == [A]
@@ -339,6 +342,29 @@ async def test_a_batch_is_complete_when_none_of_its_images_is_on_its_way(storer:
 def json_of(event: events.CallbackRequested) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(event.payload)
     return found
+
+
+async def test_what_is_announced_says_who_has_the_image(storer: Storer) -> None:
+    await storer.add(PAGE)
+    await storer.scan(PAGE, A, B, C)
+    batch = "0123456789abcdef0123456789abcdef"
+    await storer.add(A, owner=batch)
+    image = await storer.image(B)
+    later = now()
+    delay = events.DownloadDelayed(
+        image=image.id, revision=image.revision, reason=Reason.TIMEOUT, detail="Too slow.", failed_at=now(), took_ms=7, next_attempt_at=later
+    )
+    told = [publication.event for publication in [*await storer.store(A), *await storer.handlers.on_download_delayed(delay), *await storer.fail(C)]]
+    stored, delayed, failed = told
+    assert isinstance(stored, events.ImageStored)
+    assert isinstance(delayed, events.ImageDelayed)
+    assert isinstance(failed, events.ImageFailed)
+    assert stored.owners == [id_of(PAGE), batch]
+    assert (delayed.url, delayed.next_attempt_at, delayed.owners) == (B, later, [id_of(PAGE)])
+    assert (failed.url, failed.owners) == (C, [id_of(PAGE)])
+    # It is late: its image is stored by now.
+    await storer.store(B)
+    assert await storer.handlers.on_download_delayed(delay) == []
 
 
 async def test_whoever_gave_a_callback_is_told_what_became_of_the_image(storer: Storer) -> None:

@@ -106,7 +106,7 @@ function showImages(here) {
 
 function tellStats(stats) {
   const failed = stats.images?.failed ?? 0;
-  failures.count(stats.failures ?? null);
+  failures.count(failed);
   for (const [id, value] of [["count-failed", failed], ["count-letters", stats.dead_letters ?? 0]]) {
     const element = byId(id);
     element.hidden = !value;

@@ -11,11 +11,11 @@ const PAGE = 500;
 const PAGES = 4; // so many are looked at: enough to see what is the matter
 const SHOWN = 10; // of a group, at first
 
-let counts = null; // by reason, of all there are; null where the server doesn't say
+let total = 0; // of all there are, as far as the server has said
 let drawn = 0;
 
-/** The server's own count of failures by reason. */
-export const count = (byReason) => (counts = byReason);
+/** How many failures there are. */
+export const count = (failures) => (total = failures);
 
 export async function display() {
   const mine = (drawn += 1);
@@ -29,10 +29,10 @@ export async function display() {
     const { images, more } = await failed(() => mine === drawn);
     if (mine !== drawn) return;
     const byReason = grouped(images);
-    const total = counts ? Object.values(counts).reduce((sum, one) => sum + one, 0) : images.length;
-    say(summary, images.length ? `${many(Math.max(total, images.length), "address", "addresses")} couldn't be had${more ? `; the newest ${number(images.length)} are shown` : ""}.` : "Nothing has failed. What fails is listed here, with the reason, and can be tried again.");
+    const all = more ? Math.max(total, images.length) : images.length;
+    say(summary, images.length ? `${many(all, "address", "addresses")} couldn't be had${more ? `; these are the newest ${number(images.length)}` : ""}.` : "Nothing has failed. What fails is listed here, with the reason, and can be tried again.");
     if (images.length) buttons.append(action("Try all again", () => requeue(problem), { class: "primary", failed: (error) => say(problem, error.message) }));
-    groups.replaceChildren(...[...byReason].sort((one, other) => other[1].length - one[1].length).map(([reason, those]) => group(reason, those, more)));
+    groups.replaceChildren(...[...byReason].sort((one, other) => other[1].length - one[1].length).map(([reason, those]) => group(reason, those)));
   } catch (error) {
     say(summary, "");
     say(problem, error.message);
@@ -61,7 +61,7 @@ function grouped(images) {
   return groups;
 }
 
-function group(reason, images, more) {
+function group(reason, images) {
   const status = h("span", { class: "hint", role: "status" });
   const list = h("ul", { class: "rows", role: "list" });
   const rows = new Map();
@@ -90,9 +90,8 @@ function group(reason, images, more) {
     say(status, text);
     announce(text);
   }, { failed: (error) => say(status, error.message) });
-  const size = counts?.[reason] && more ? Math.max(counts[reason], images.length) : images.length;
   return h("section", { class: "panel group", "aria-labelledby": `reason-${reason}`, dataset: { reason } },
-    h("header", {}, h("h2", { id: `reason-${reason}` }, reasonTitle(reason), " ", h("span", { class: "count" }, number(size))), again, status),
+    h("header", {}, h("h2", { id: `reason-${reason}` }, reasonTitle(reason), " ", h("span", { class: "count" }, number(images.length))), again, status),
     h("p", { class: "hint" }, reasonMeaning(reason)), list, next);
 }
 

@@ -4,7 +4,7 @@
 import { isMissing, Problem, request } from "./api.js";
 
 const POLL_SECONDS = 2;
-const SLOW_SECONDS = 10; // beside a stream: what is merely queued has no event
+const SLOW_SECONDS = 5; // beside a stream: what is merely queued has no event
 const SILENCE_SECONDS = 60; // the server sends a comment more often than that
 const MOST_WAIT_SECONDS = 30;
 const MAX_BUFFER = 1024 * 1024;
