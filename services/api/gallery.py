@@ -26,7 +26,7 @@ from services.api.problems import NOT_FOUND, Problem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_TYPES = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 """Of the files that are served, by what their names end in: no other file is."""
 _PAGE = "index.html"
 
@@ -85,7 +85,10 @@ def _serve(request: Request[Any, Any, Any], file: _File) -> ASGIResponse:
     headers = {**_HEADERS, "ETag": file.etag}
     if not_modified(file.etag, datetime.now(UTC), if_none_match=request.headers.get("if-none-match"), if_modified_since=None):
         return ASGIResponse(status_code=304, headers=headers)
-    return ASGIResponse(body=file.body, headers=headers, media_type=file.media_type, is_head_response=request.method == "HEAD")
+    if request.method == "HEAD":
+        headers |= {"Content-Type": file.media_type, "Content-Length": str(len(file.body))}
+        return ASGIResponse(headers=headers, is_head_response=True)
+    return ASGIResponse(body=file.body, headers={**headers, "Content-Type": file.media_type})
 
 
 @functools.cache

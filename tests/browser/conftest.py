@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.async_api import expect
 
 from services.local.errors import StartError
 from tests.api import Api, running_api
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from playwright.async_api import Browser, Page
+
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +61,8 @@ class Gallery:
 
     async def close(self) -> None:
         """Closes what was opened. Raises AssertionError with what was wrong with any of it."""
-        for context in self._contexts:
-            await context.close()
+        while self._contexts:
+            await self._contexts.pop().close()
         assert [fault for watch in self._watches for fault in watch.faults] == []
 
 

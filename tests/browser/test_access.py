@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.api import Api
     from tests.browser.conftest import Gallery
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]  # the first may have to install the browser
 
 KEY = "correct-horse-battery"
 AXE = "axe-core@4.10.3"
@@ -54,6 +54,7 @@ async def test_a_key_is_asked_for_and_kept_for_the_session_only(mongo_url: str, 
         await page.get_by_label("Add images").fill("https://example.org/a.png")
         await page.get_by_role("button", name="Add", exact=True).click()
         await expect(page.locator("#add-problem")).to_contain_text("This key may not write")
+        await gallery.close()
 
 
 @pytest.mark.parametrize("width", [320, 390])

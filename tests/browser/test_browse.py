@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.api import Api
     from tests.browser.conftest import Gallery
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]  # the first may have to install the browser
 
 LONG = 10_000
 MOST_NODES = 1500

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.api import Api
     from tests.browser.conftest import Gallery
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]  # the first may have to install the browser
 
 
 async def test_failures_are_grouped_by_reason_and_tried_again(api: Api, gallery: Gallery, amqp_url: str) -> None:

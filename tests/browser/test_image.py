@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.api import Api
     from tests.browser.conftest import Gallery
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]  # the first may have to install the browser
 
 
 async def test_its_own_address_shows_its_facts_history_and_versions(api: Api, gallery: Gallery) -> None:

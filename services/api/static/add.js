@@ -80,7 +80,7 @@ function show(submission) {
 }
 
 live.onChange((event) => current.forEach((submission) => submission.changed(event)));
-live.onTick(() => current.forEach((submission) => submission.look()));
+live.onBeat(() => current.forEach((submission) => submission.look()));
 
 class Submission {
   #lines;
@@ -89,6 +89,7 @@ class Submission {
   #images = new Map(); // what is known of each
   #done = false;
   #busy = false;
+  #told = false;
   #summary = h("p", { class: "summary" });
   #progress = h("progress", { "aria-label": "Settled", value: 0 });
   #problem = h("p", { class: "problem" });
@@ -123,7 +124,7 @@ class Submission {
     if (id && line.outcome === "known") {
       row.append(action("Download again", async () => {
         await call("PUT", "images", { url: line.url });
-        this.#done = false;
+        this.#done = this.#told = false;
         await this.look();
       }, { class: "quiet", failed: (error) => say(this.#problem, error.message) }));
     }
@@ -215,7 +216,10 @@ class Submission {
       refused && `${number(refused)} refused`,
     ];
     const text = parts.filter(Boolean).join(", ") || "Nothing to do";
-    if (this.#done && total && this.#summary.textContent !== text) announce(`Done: ${text}.`);
+    if (this.#done && !this.#told && total) {
+      this.#told = true;
+      announce(`Done: ${text}.`);
+    }
     say(this.#summary, text);
     this.#progress.max = Math.max(1, total);
     this.#progress.value = total - waiting;

@@ -27,7 +27,7 @@ export function start(images, closed) {
     if (by) open.step(by);
   });
   live.onChange((event) => open?.id === event.id && open.look());
-  live.onTick(() => open && !open.settled && open.look());
+  live.onBeat(() => open && !open.settled && open.look());
 }
 
 /** Shows the image with an id; null closes what is shown. */

@@ -11,6 +11,7 @@ const MAX_BUFFER = 1024 * 1024;
 
 const changes = [];
 const ticks = [];
+const beats = [];
 let tell = () => {};
 let lastId = null;
 let streaming = false;
@@ -21,6 +22,9 @@ let failures = 0;
 export const onChange = (watcher) => changes.push(watcher);
 /** `watcher()` is called when it is time to look again. */
 export const onTick = (watcher) => ticks.push(watcher);
+
+/** `watcher()` is called every two seconds whatever there is: for what is waited for. */
+export const onBeat = (watcher) => beats.push(watcher);
 
 function tick() {
   for (const watcher of ticks) watcher();
@@ -55,8 +59,10 @@ async function poll(signal) {
   let waited = 0;
   while (!signal.aborted) {
     await pause(POLL_SECONDS, signal);
+    if (signal.aborted) return;
     waited += POLL_SECONDS;
-    if (!signal.aborted && (!streaming || waited >= SLOW_SECONDS)) {
+    for (const watcher of beats) watcher();
+    if (!streaming || waited >= SLOW_SECONDS) {
       waited = 0;
       tick();
     }
