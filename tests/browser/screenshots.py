@@ -6,15 +6,21 @@ import asyncio
 import io
 import sys
 import uuid
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from playwright.async_api import expect
 
+from services.fetcher.main import fetcher
+from services.storer.main import storer
 from shared.errors import Reason
+from shared.settings import Settings
 from tests.api import Api, running_api
 from tests.browser import chromium, holdings
 from tests.browser.pictures import picture
+from tests.origin import Origin, body, delayed, status
 from tests.polling import until
 from tests.servers import servers
 
@@ -30,7 +36,14 @@ PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scal
 
 async def take(mongo_url: str, amqp_url: str, folder: Path) -> None:
     """Fills a gallery and takes its pictures."""
-    async with running_api(mongo_url, amqp_url) as api, chromium.launched(chromium.installed()) as browser:
+    settings = Settings(mongo_url=mongo_url, amqp_url=amqp_url, fetch_allow=(ip_network("127.77.0.0/16"),), retry_delays=(2.0,))
+    allowed = {"fetch_allow": settings.fetch_allow, "retry_delays": settings.retry_delays}
+    async with (
+        running_api(mongo_url, amqp_url, **allowed) as api,
+        storer(settings),
+        fetcher(settings),
+        chromium.launched(chromium.installed()) as browser,
+    ):
         for number in range(37):
             await holdings.failed(api, number)
         images = await holdings.pictures(api, range(PICTURES))
@@ -42,6 +55,7 @@ async def take(mongo_url: str, amqp_url: str, folder: Path) -> None:
             await _picture(browser, api, "", folder / f"gallery-{name}.png", **options)
             await _picture(browser, api, f"#/images/{tried}", folder / f"image-{name}.png", **options)
             await _picture(browser, api, "#/failures", folder / f"failures-{name}.png", **options)
+        await _arriving(browser, api, folder / "arriving.png")
         await _picture(browser, api, f"#/images/{images[-3]}", folder / "image-dark.png", color_scheme="dark", **DESKTOP)
         await _picture(browser, api, "", folder / "gallery-dark.png", color_scheme="dark", **DESKTOP)
 
@@ -53,6 +67,26 @@ async def _picture(browser: Browser, api: Api, where: str, path: Path, **options
     await until(lambda: _settled(page))
     _save(await page.screenshot(animations="disabled"), path)
     await context.close()
+
+
+async def _arriving(browser: Browser, api: Api, path: Path) -> None:
+    """Forty addresses that were just added, half of them there."""
+    async with Origin("127.77.0.1") as origin:
+        addresses = []
+        for number in range(400, 440):
+            made = picture(number)
+            answer = body(made.body, f"image/{made.format}") if number % 10 else status(404)
+            addresses.append(origin.on(f"/{made.name}", delayed(1 + (number % 20) * 0.6, answer)))
+        context = await browser.new_context(**DESKTOP)
+        page = await context.new_page()
+        await page.goto(str(api.client.base_url))
+        await page.get_by_label("Add images").fill("\n".join([*addresses, "https://example.org:99999/nowhere.jpg"]))
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await expect(page.locator("progress")).to_have_js_property("max", 40)
+        await until(lambda: page.evaluate("document.querySelector('progress').value >= 24"))
+        await until(lambda: _settled(page))
+        _save(await page.screenshot(animations="disabled"), path)
+        await context.close()
 
 
 async def _settled(page: Page) -> bool:

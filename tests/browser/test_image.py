@@ -10,6 +10,7 @@ from playwright.async_api import expect
 from shared.errors import Reason
 from tests.browser import holdings
 from tests.browser.pictures import picture
+from tests.polling import until
 
 if TYPE_CHECKING:
     from tests.api import Api
@@ -36,7 +37,7 @@ async def test_its_own_address_shows_its_facts_history_and_versions(api: Api, ga
     await expect(dialog.get_by_text("Too slow. Nothing came for 10 s.")).to_be_visible()
     await expect(dialog.get_by_text("2nd attempt")).to_contain_text("1.23 s")
     await expect(dialog.get_by_role("heading", name="Former copies")).to_be_visible()
-    await page.wait_for_function("document.querySelector('.picture img').naturalWidth > 0")
+    await until(lambda: page.evaluate("document.querySelector('.picture img').naturalWidth > 0"))
     # Deleting the former copy asks first.
     await dialog.get_by_role("button", name="Delete the copy of").click()
     await page.get_by_role("dialog", name="Delete this former copy?").get_by_role("button", name="Delete").click()

@@ -8,6 +8,7 @@ const EVERY_MS = 2000;
 const SAMPLES = 60;
 const WIDTH = 120;
 const HEIGHT = 28;
+const QUEUES = 4;
 
 const stored = [];
 const failed = [];
@@ -44,12 +45,16 @@ function draw(stats) {
   say(parts.rate, perSecond(rate.stored_per_second));
   const all = rate.stored_per_second + rate.failed_per_second;
   say(parts.failing, all > 0 ? `${Math.round((rate.failed_per_second / all) * 100)} %` : "0 %");
-  parts.line.setAttribute("d", path(stored, Math.max(...stored, ...failed, 1)));
-  parts.area.setAttribute("d", `${path(stored, Math.max(...stored, ...failed, 1))}V${HEIGHT}H0Z`);
-  parts.failedLine.setAttribute("d", path(failed, Math.max(...stored, ...failed, 1)));
+  const most = Math.max(...stored, ...failed);
+  parts.chart.toggleAttribute("hidden", most === 0);
+  parts.line.setAttribute("d", path(stored, most || 1));
+  parts.area.setAttribute("d", `${path(stored, most || 1)}V${HEIGHT}H${startOf(stored).toFixed(1)}Z`);
+  parts.failedLine.setAttribute("d", path(failed, most || 1));
   say(parts.stored, roughly(stats.images?.stored ?? 0));
   say(parts.waiting, roughly((stats.images?.queued ?? 0) + (stats.images?.delayed ?? 0)));
   queues(stats.queues ?? []);
+  const gone = missing(stats.queues ?? []);
+  say(parts.warning, gone.length ? `No ${gone.join(" and no ")} is running` : "");
 }
 
 const push = (samples, value) => {
@@ -57,12 +62,13 @@ const push = (samples, value) => {
   if (samples.length > SAMPLES) samples.shift();
 };
 
+const STEP = WIDTH / (SAMPLES - 1);
+const startOf = (samples) => (SAMPLES - samples.length) * STEP;
+
 /** The samples as a line, the newest on the right. */
 function path(samples, most) {
-  const step = WIDTH / (SAMPLES - 1);
-  const from = (SAMPLES - samples.length) * step;
-  const points = samples.map((value, index) => `${(from + index * step).toFixed(1)} ${(HEIGHT - 1.5 - (value / most) * (HEIGHT - 3)).toFixed(1)}`);
-  return points.length ? `M${from.toFixed(1)} ${points[0].split(" ")[1]}L${points.join("L")}` : "";
+  const points = samples.map((value, index) => `${(startOf(samples) + index * STEP).toFixed(1)} ${(HEIGHT - 1.5 - (value / most) * (HEIGHT - 3)).toFixed(1)}`);
+  return `M${points[0]}L${points.join("L")}`;
 }
 
 function make(strip) {
@@ -76,13 +82,14 @@ function make(strip) {
   const failedLine = svg("path", { class: "line failed" });
   const chart = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, "aria-hidden": "true", class: "spark" }, area, line, failedLine);
   const list = h("ul", { class: "queues", role: "list", "aria-label": "Queues" });
-  strip.replaceChildren(h("dl", {}, rate.element, failing.element, kept.element, waiting.element), chart, list);
-  return { rate: rate.value, failing: failing.value, stored: kept.value, waiting: waiting.value, area, line, failedLine, list };
+  const warning = h("p", { class: "problem" });
+  strip.replaceChildren(h("dl", {}, rate.element, failing.element, kept.element, waiting.element), chart, list, warning);
+  return { chart, warning, rate: rate.value, failing: failing.value, stored: kept.value, waiting: waiting.value, area, line, failedLine, list };
 }
 
-/** Those that hold something, or that nobody reads although somebody should. */
+/** The queues that hold something, the fullest first. */
 function queues(all) {
-  const shown = all.filter((queue) => queue.messages > 0 || (queue.consumers === 0 && !/\.in-|^dead-letters$/.test(queue.name)));
+  const shown = all.filter((queue) => queue.messages > 0).sort((one, other) => other.messages - one.messages).slice(0, QUEUES);
   const most = Math.max(1, ...shown.map((queue) => queue.messages));
   const known = new Map([...parts.list.children].map((item) => [item.dataset.queue, item]));
   const items = shown.map((queue) => {
@@ -90,9 +97,18 @@ function queues(all) {
     const [, meter, depth] = item.children;
     meter.max = most;
     meter.value = queue.messages;
-    say(depth, `${number(queue.messages)}${queue.consumers === 0 && !/\.in-/.test(queue.name) ? ", nobody reads it" : ""}`);
+    say(depth, number(queue.messages));
     return item;
   });
   if (items.length !== known.size || items.some((item, index) => parts.list.children[index] !== item)) parts.list.replaceChildren(...items);
 }
 
+/** Services none of whose queues are read: nothing of theirs happens. A delay's queue is read by nobody, and so are the dead letters here. */
+function missing(all) {
+  const read = new Map();
+  for (const { name, consumers } of all) {
+    const [service, rest] = name.split(".", 2);
+    if (rest && !name.includes(".in-")) read.set(service, (read.get(service) ?? 0) + consumers);
+  }
+  return [...read].filter(([, consumers]) => !consumers).map(([service]) => service);
+}
