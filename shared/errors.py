@@ -10,6 +10,8 @@ BowerbirdError
 ├── Unusable                 an event that nothing can be done with, now or later: goes to the dead letters
 ├── BrokerUnavailable        RabbitMQ can't be reached, or refused
 ├── Unpublishable            a message that RabbitMQ will never take
+├── Overtaxed                something of a stranger's that a sandbox can't deal with in time or memory
+├── NoSandbox                no process of a sandbox can be started, or takes anything
 └── StoreUnavailable         MongoDB can't be reached, or didn't confirm in time
 
 None of them knows an HTTP status: services/api/problems.py holds that table.
@@ -94,6 +96,14 @@ class BrokerUnavailable(BowerbirdError):
 
 class Unpublishable(BowerbirdError):
     """A message that RabbitMQ will never take: it is too large."""
+
+
+class Overtaxed(BowerbirdError):
+    """Something of a stranger's that a sandbox can't deal with in time or memory: again, it would take as long."""
+
+
+class NoSandbox(BowerbirdError):
+    """This machine is short of something, so that no process of a sandbox can be started."""
 
 
 class StoreUnavailable(BowerbirdError):

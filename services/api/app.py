@@ -23,6 +23,7 @@ from services.api import (
     requeue,
     stats,
     submit,
+    thumbnails,
     versions,
 )
 from services.api.gate import Gate
@@ -41,7 +42,7 @@ def routes(parts: Parts) -> Litestar:
     """What is behind the gate."""
     return Litestar(
         route_handlers=[
-            submit.submit, submit.refresh, browse.list_images, browse.get_image, remove.remove, content.get_content,
+            submit.submit, submit.refresh, browse.list_images, browse.get_image, remove.remove, content.get_content, thumbnails.get_thumbnail,
             versions.list_versions, versions.get_version, versions.delete_version,
             batches.submit_batch, batches.get_batch, requeue.requeue,
             dead_letters.list_dead_letters, dead_letters.get_dead_letter, dead_letters.replay, dead_letters.delete,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shared.image import Image, Version
 
 # The bytes are other people's: a browser is to show them as the image that was recognised, or not at all (and nosniff, listening.py).
-_SAFE = {
+SAFE = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "same-site",
 }
@@ -32,10 +32,25 @@ _SAFE = {
 async def get_content(request: Request[Any, Any, Any]) -> ASGIResponse:
     """The original bytes of a stored image."""
     image = await find(parts(request), request.path_params["image"])
+    check_stored(image)
+    return await serve(request, image, image)
+
+
+def check_stored(image: Image) -> datetime:
+    """When the copy that is held was fetched. Raises Problem when there is none."""
     if image.file is None:
         detail = f"The image is {image.status}: there are no bytes to serve."
         raise Problem(NOT_STORED, detail, status_of_image=image.status, error=image.error)
-    return await serve(request, image, image)
+    if image.fetched_at is None:
+        raise RuntimeError(f"The image {image.id} has a file without its facts.")
+    return image.fetched_at
+
+
+def is_current(request: Request[Any, Any, Any], etag: str, modified: datetime) -> bool:
+    """Whether the client has what it asks for already."""
+    return conditions.not_modified(
+        etag, modified, if_none_match=_header(request, "if-none-match"), if_modified_since=_header(request, "if-modified-since")
+    )
 
 
 async def serve(request: Request[Any, Any, Any], image: Image, copy: Image | Version) -> ASGIResponse:
@@ -44,10 +59,8 @@ async def serve(request: Request[Any, Any, Any], image: Image, copy: Image | Ver
         raise RuntimeError(f"The image {image.id} has a file without its facts.")
     etag, fetched = f'"{copy.sha256}"', copy.fetched_at
     # A PUT may give the same address other bytes: a cache has to ask, and is told 304 nearly always.
-    headers = {"ETag": etag, "Last-Modified": conditions.http_date(fetched), "Cache-Control": "no-cache", **_SAFE}
-    if conditions.not_modified(
-        etag, fetched, if_none_match=_header(request, "if-none-match"), if_modified_since=_header(request, "if-modified-since")
-    ):
+    headers = {"ETag": etag, "Last-Modified": conditions.http_date(fetched), "Cache-Control": "no-cache", **SAFE}
+    if is_current(request, etag, fetched):
         return ASGIResponse(status_code=304, headers=headers)
     headers |= {"Accept-Ranges": "bytes", "Content-Disposition": content_disposition(image.url, image.id, copy.format or "bin")}
     if request.method == "HEAD":

@@ -18,7 +18,9 @@ from services.api.keys import Keys
 from services.api.live import Live
 from services.api.parts import Parts
 from services.api.relay import Relay
+from services.api.shrinker import Shrinker
 from services.api.stats import Stats
+from services.api.thumbnails import Maker
 from shared import process
 from shared.batches import Batches
 from shared.batching import Batcher
@@ -31,6 +33,7 @@ from shared.deliveries import Deliveries
 from shared.dispatch import Dispatcher
 from shared.leases import Lease
 from shared.mongo import Mongo
+from shared.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -79,12 +82,14 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         # In a thread: it takes leave of the server, and waits for a while if there is none.
         stack.push_async_callback(asyncio.to_thread, mongo.close)
         catalog, batches, blobs = Catalog(mongo), Batches(mongo), Blobs(mongo)
-        dead_letters, deliveries = DeadLetters(mongo, blobs), Deliveries(mongo)
+        dead_letters, deliveries, thumbnails = DeadLetters(mongo, blobs), Deliveries(mongo), Thumbnails(mongo, blobs)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         dispatcher = await stack.enter_async_context(Dispatcher(publisher, catalog))
         lease = Lease(mongo, "relay", holder=f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         await stack.enter_async_context(process.beside(Relay(catalog, publisher, dispatcher, lease).run()))
-        await stack.enter_async_context(process.beside(_create_indexes(catalog, batches, blobs, dead_letters, deliveries)))
+        await stack.enter_async_context(process.beside(_create_indexes(catalog, batches, blobs, dead_letters, deliveries, thumbnails)))
+        shrinker = await stack.enter_async_context(Shrinker(pixels=settings.max_pixels))
+        maker = await stack.enter_async_context(Maker(thumbnails, blobs, shrinker, pixels=settings.max_pixels))
         live = Live(amqp_url)
         await stack.enter_async_context(process.beside(live.run()))
         yield Parts(
@@ -99,6 +104,7 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
             readiness=readiness(mongo, publisher),
             live=live,
             seats=Seats(settings),
+            maker=maker,
             stats=Stats(Census(mongo), publisher, live, settings),
             additions=Batcher(catalog.add, max_items=ADDED_AT_ONCE),
             lookups=Batcher(catalog.get_many, max_items=LOOKED_UP_AT_ONCE, writers=2),
@@ -110,6 +116,6 @@ def _reader(blobs: Blobs) -> Callable[[list[tuple[ObjectId, int]]], Awaitable[li
     return lambda files: blobs.read_small([file for file, _ in files])
 
 
-async def _create_indexes(*collections: Catalog | Batches | Blobs | DeadLetters | Deliveries) -> None:
+async def _create_indexes(*collections: Catalog | Batches | Blobs | DeadLetters | Deliveries | Thumbnails) -> None:
     for collection in collections:
         await process.patiently(collection.create_indexes)

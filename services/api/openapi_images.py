@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from services.api import problems
 from services.api.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, URL, Json, failures, header, json, operation, paging, parameter, response
+from services.api.thumbnails import HEIGHTS, WIDTH, WIDTHS
 from shared.listing import FORMATS
 from shared.status import Status
+from shared.thumbnails import CONTENT_TYPE
 
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _OWN = f"/images/{IMAGE_ID}"
@@ -58,6 +60,7 @@ def paths() -> Json:
         "/images": {"post": _submit(), "put": _refresh(), "get": _list()},
         "/images/{image}": {"get": _get(), "delete": _delete()},
         "/images/{image}/content": _content("content", "the original bytes of an image", problems.UNKNOWN_IMAGE, problems.NOT_STORED, within=[_ID]),
+        "/images/{image}/thumbnail": _thumbnail(),
         "/images/{image}/versions": {"get": _versions()},
         "/images/{image}/versions/{sha256}": {"delete": _delete_version()},
         "/images/{image}/versions/{sha256}/content": _content(
@@ -167,6 +170,26 @@ def _delete_version() -> Json:
         {"204": response("Deleted."), **failures(problems.UNKNOWN_IMAGE, problems.UNKNOWN_VERSION, problems.UNAVAILABLE)},
         parameters=[_ID, _HASH],
     )  # fmt: skip
+
+
+def _thumbnail() -> Json:
+    headers = {name: {"schema": {"type": "string"}} for name in ("ETag", "Last-Modified")}
+    picture = {CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        "get": operation(
+            "get_thumbnail", "A small copy of an image",
+            f"WebP, upright, without metadata, with its transparency; of an animation the first frame. No wider than `w` and no higher than {HEIGHTS} times "
+            "that, and no larger than the image. Made when it is first asked for.",
+            {
+                "200": response("The thumbnail.", picture, headers), "304": response("The client's copy is current."),
+                **failures(problems.BAD_PARAMETER, problems.UNKNOWN_IMAGE, problems.NOT_STORED, problems.NO_THUMBNAIL, problems.UNAVAILABLE),
+            },
+            parameters=[
+                _ID, parameter("w", "query", "The width in pixels.", {"type": "string", "enum": [str(width) for width in WIDTHS], "default": str(WIDTH)}),
+                *_PRECONDITIONS[:2],
+            ],
+        ),
+    }  # fmt: skip
 
 
 def _content(name: str, what: str, *kinds: problems.Kind, within: list[Json]) -> Json:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from services.api.health import Readiness
     from services.api.live import Live
     from services.api.stats import Stats
+    from services.api.thumbnails import Maker
     from shared.batches import Batches
     from shared.batching import Batcher
     from shared.blobs import Blobs
@@ -41,6 +42,7 @@ class Parts:
     live: Live
     seats: Seats
     stats: Stats
+    maker: Maker
     additions: Batcher[Addition, Image | None]
     """Inserts; None for an image that is known already."""
     lookups: Batcher[str, Image | None]

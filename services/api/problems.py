@@ -124,6 +124,12 @@ CALLBACKS_OFF = Kind(
     "Callbacks are off",
     "This server has no secret to sign callbacks with, so that it takes no `callback_url`: its operator sets BOWERBIRD_WEBHOOK_SECRET.",
 )
+NO_THUMBNAIL = Kind(
+    "no-thumbnail",
+    422,
+    "There is no thumbnail of this image",
+    "The image can't be decoded within the limits of pixels, time and memory. Its original bytes are there all the same.",
+)
 TOO_MANY_REQUESTS = Kind(
     "too-many-requests",
     429,
@@ -146,7 +152,7 @@ KINDS = {
     for kind in (
         BAD_REQUEST, BAD_BODY, BAD_PARAMETER, UNAUTHORIZED, FORBIDDEN, CROSS_ORIGIN, NOT_FOUND, UNKNOWN_IMAGE, UNKNOWN_VERSION, UNKNOWN_BATCH, UNKNOWN_DEAD_LETTER, UNKNOWN_DELIVERY,
         METHOD_NOT_ALLOWED, REQUEST_TIMEOUT, KNOWN_IMAGE, NOT_STORED, TOO_LARGE, TARGET_TOO_LONG, UNSUPPORTED_MEDIA_TYPE,
-        RANGE_NOT_SATISFIABLE, WRONG_HOST, REFUSED_URL, REUSED_KEY, CALLBACKS_OFF, TOO_MANY_REQUESTS, HEADERS_TOO_LARGE, INTERNAL_ERROR, UNAVAILABLE,
+        RANGE_NOT_SATISFIABLE, WRONG_HOST, REFUSED_URL, REUSED_KEY, CALLBACKS_OFF, NO_THUMBNAIL, TOO_MANY_REQUESTS, HEADERS_TOO_LARGE, INTERNAL_ERROR, UNAVAILABLE,
     )
 }  # fmt: skip
 

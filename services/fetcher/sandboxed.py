@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from typing import BinaryIO
 
@@ -13,34 +12,24 @@ from services.fetcher.frames import Most
 from services.fetcher.html.pages import scan
 from services.fetcher.opening import open_with_pillow
 from services.fetcher.sandbox import Page, Verdict
+from shared import sandboxed
 from shared.errors import PermanentError, Reason
-
-MEMORY = 1024**3
-"""Bytes of address space: the largest body, DECODED_PIXELS at four bytes each, Python, and room."""
-
-_LENGTH = 8
 
 
 def main() -> None:
     """Answers until its input ends."""
-    for limit, value in (
-        (resource.RLIMIT_AS, MEMORY),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-    ):
-        resource.setrlimit(limit, (value, value))
+    sandboxed.confine()
     serve(sys.stdin.buffer, sys.stdout.buffer, Most(*map(int, sys.argv[1:])))
 
 
 def serve(source: BinaryIO, sink: BinaryIO, most: Most) -> None:
-    """Reads jobs, each with a body, and writes verdicts, all of them after their lengths in eight bytes, until `source` ends."""
-    while head := source.read(_LENGTH):
-        job = source.read(int.from_bytes(head, "big"))
-        body = source.read(int.from_bytes(source.read(_LENGTH), "big"))
+    """Reads jobs, each with a body, and writes verdicts, until `source` ends."""
+
+    def answer(job: bytes, body: bytes) -> bytes:
         page = msgspec.msgpack.decode(job, type=Page | None)
-        answer = msgspec.msgpack.encode(scanned(body, page) if page else verdict(body, most))
-        sink.write(len(answer).to_bytes(_LENGTH, "big") + answer)
-        sink.flush()
+        return msgspec.msgpack.encode(scanned(body, page) if page else verdict(body, most))
+
+    sandboxed.serve(source, sink, answer)
 
 
 def scanned(body: bytes, page: Page) -> Verdict:

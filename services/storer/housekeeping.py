@@ -1,4 +1,4 @@
-"""What crashes and deletions leave behind: files to which nothing refers, and chunks without a file.
+"""What crashes and deletions leave behind: files to which nothing refers, chunks without a file, thumbnails of what is gone.
 
 A file is deleted in two steps, an hour apart (BOWERBIRD_KEEP_UNREFERENCED), that a concurrent store can't lose against. First its sha256 is
 taken away, so that no store finds it any more; a store that found it just before has an hour to write its reference. Then, if nothing refers to
@@ -22,6 +22,7 @@ from shared.blobs import Blobs
 from shared.catalog import COLLECTION
 from shared.errors import StoreUnavailable
 from shared.mongo import Document, unavailable
+from shared.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,6 +69,7 @@ class Housekeeping:
         self._chunks = mongo["fs.chunks"]
         self._images = mongo[COLLECTION]
         self._dead_letters = dead_letters
+        self._thumbnails = Thumbnails(mongo, self._blobs)
         self._unreferenced_for = unreferenced_for
         self._orphaned_for = orphaned_for
 
@@ -89,6 +91,7 @@ class Housekeeping:
             "deleted": await self._delete_marked(),
             "marked": await self._go_on("files", self._unmarked, self._mark),
             "orphans": await self._go_on("chunks", self._filed, self._delete_orphans),
+            "thumbnails": await self._go_on("thumbnails", lambda after: self._thumbnails.after(after, limit=self._page), self._thumbnails.prune),
         }
         if any(counts.values()):
             log.info("swept", extra=counts)
@@ -191,4 +194,4 @@ class Housekeeping:
             current = await self._images.distinct("file", {"file": {"$in": files}})
             former = await self._images.distinct("versions.file", {"versions.file": {"$in": files}})
         # An image's other versions come along.
-        return {*current, *former}.intersection(files) | await self._dead_letters.referring(files)
+        return {*current, *former}.intersection(files) | await self._dead_letters.referring(files) | await self._thumbnails.referring(files)

@@ -25,6 +25,7 @@ from shared.dispatch import Dispatcher
 from shared.events import PART_BYTES
 from shared.leases import Lease
 from shared.mongo import Mongo
+from shared.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,8 +60,8 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
         # In a thread: it takes leave of the server, and waits for a while if there is none.
         stack.push_async_callback(asyncio.to_thread, mongo.close)
         images, batches, blobs = Catalog(mongo), Batches(mongo), Blobs(mongo)
-        dead_letters, deliveries = DeadLetters(mongo, blobs), Deliveries(mongo)
-        for collection in (images, batches, blobs, dead_letters, deliveries):
+        dead_letters, deliveries, thumbnails = DeadLetters(mongo, blobs), Deliveries(mongo), Thumbnails(mongo, blobs)
+        for collection in (images, batches, blobs, dead_letters, deliveries, thumbnails):
             await process.patiently(collection.create_indexes)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()

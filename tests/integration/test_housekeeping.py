@@ -56,9 +56,9 @@ async def counts(mongo: Mongo) -> tuple[int, int]:
 
 async def test_a_file_that_nothing_refers_to_goes_in_two_steps(mongo: Mongo, blobs: Blobs, housekeeping: Housekeeping) -> None:
     await store(blobs)
-    assert await housekeeping.sweep() == {"deleted": 0, "marked": 1, "orphans": 0}
+    assert await housekeeping.sweep() == {"deleted": 0, "marked": 1, "orphans": 0, "thumbnails": 0}
     assert await counts(mongo) == (1, 1)
-    assert await housekeeping.sweep() == {"deleted": 1, "marked": 0, "orphans": 0}
+    assert await housekeeping.sweep() == {"deleted": 1, "marked": 0, "orphans": 0, "thumbnails": 0}
     assert await counts(mongo) == (0, 0)
 
 
@@ -66,13 +66,13 @@ async def test_a_file_that_an_image_or_a_dead_letter_refers_to_stays(mongo: Mong
     await refer(mongo, await store(blobs))
     await mongo["dead_letters"].insert_one({"file": await store(blobs, b"dead")})
     for _ in range(3):
-        assert await housekeeping.sweep() == {"deleted": 0, "marked": 0, "orphans": 0}
+        assert await housekeeping.sweep() == {"deleted": 0, "marked": 0, "orphans": 0, "thumbnails": 0}
     assert await counts(mongo) == (2, 2)
 
 
 async def test_a_young_file_is_left_alone(mongo: Mongo, blobs: Blobs) -> None:
     await store(blobs)
-    assert await as_it_runs(mongo, blobs).sweep() == {"deleted": 0, "marked": 0, "orphans": 0}
+    assert await as_it_runs(mongo, blobs).sweep() == {"deleted": 0, "marked": 0, "orphans": 0, "thumbnails": 0}
 
 
 async def test_a_store_that_found_the_file_just_before_the_mark_keeps_it(mongo: Mongo, blobs: Blobs, housekeeping: Housekeeping) -> None:
@@ -82,7 +82,7 @@ async def test_a_store_that_found_the_file_just_before_the_mark_keeps_it(mongo: 
     assert (await housekeeping.sweep())["deleted"] == 0
     assert await counts(mongo) == (1, 1)
     assert await store(blobs) == file, "the file can be found by its hash again"
-    assert await housekeeping.sweep() == {"deleted": 0, "marked": 0, "orphans": 0}
+    assert await housekeeping.sweep() == {"deleted": 0, "marked": 0, "orphans": 0, "thumbnails": 0}
 
 
 async def test_a_store_after_the_mark_makes_a_new_file_and_both_live_if_both_are_needed(
