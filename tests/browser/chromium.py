@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 _STATUS = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
 
-_LATER = re.compile(r"/thumbnail(\?.*)?$")
-
 
 def installed() -> str:
     """The browser's path; Debian's package is installed if it may be. Raises StartError, or LookupError that says what to do."""
@@ -76,7 +74,7 @@ class Watch:
     def _said(self, message: Any) -> None:
         status = _STATUS.match(message.text)
         where = message.location.get("url", "")
-        if status and (int(status[1]) in self.expected or (status[1] == "404" and _LATER.search(where))):
+        if status and int(status[1]) in self.expected:
             return
         if self.breaks and message.text.startswith("Failed to load resource: net::"):
             return

@@ -62,6 +62,14 @@ async def test_ten_thousand_images_scroll_by_in_a_bounded_page(api: Api, gallery
     assert positions[-1] == LONG
 
 
+async def test_tiles_are_thumbnails_as_wide_as_the_screen_needs(api: Api, gallery: Gallery) -> None:
+    await holdings.pictures(api, range(2))
+    for scale, width in ((1, 320), (2, 640)):
+        page, _ = await gallery.open(api, device_scale_factor=scale)
+        await expect(page.locator("#grid .frame.loaded")).to_have_count(2)
+        assert (await page.locator("#grid img").first.get_attribute("src") or "").endswith(f"/thumbnail?w={width}")
+
+
 async def test_what_is_new_comes_in_at_the_top_and_moves_nothing_further_down(api: Api, gallery: Gallery) -> None:
     await holdings.many(api, 300)
     page, _ = await gallery.open(api)

@@ -54,7 +54,7 @@ async def test_where_more_is_to_be_seen_is_linked_to(mongo_url: str, amqp_url: s
         await gallery.close()
 
 
-async def test_without_a_stream_it_asks_instead(api: Api, gallery: Gallery) -> None:
+async def test_without_a_stream_or_thumbnails_it_asks_and_shows_originals_instead(api: Api, gallery: Gallery) -> None:
     async def missing(route: Route) -> None:
         problem = {"type": "/problems/not-found", "title": "There is nothing here", "status": 404}
         await route.fulfill(status=404, content_type="application/problem+json", body=json.dumps(problem))
@@ -64,6 +64,7 @@ async def test_without_a_stream_it_asks_instead(api: Api, gallery: Gallery) -> N
     watch.expected = {404}
     await page.route("**/events", missing)
     await page.route("**/stats", missing)
+    await page.route("**/thumbnail?*", missing)
     await page.goto(str(api.client.base_url))
     await expect(page.locator("#link-state")).to_have_attribute("data-state", "asking")
     tile = page.locator("#grid li")
@@ -72,6 +73,7 @@ async def test_without_a_stream_it_asks_instead(api: Api, gallery: Gallery) -> N
     await api.fetched(waits, made.body, width=made.width, height=made.height)
     await expect(tile).to_have_attribute("data-status", "stored")
     await expect(tile.locator(".frame.loaded")).to_be_visible()
+    assert (await tile.locator("img").get_attribute("src") or "").endswith("/content")
     await holdings.added(api, "https://archive.example/another.jpg")
     await expect(tile).to_have_count(2)
     await expect(page.get_by_role("region", name="How it is going")).to_be_hidden()

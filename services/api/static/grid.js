@@ -165,7 +165,7 @@ export class Grid {
     tile.frame.classList.remove("loaded", "broken");
     tile.shown = wanted;
     if (image) {
-      tile.release = show(tile.picture, pictureOf(image, this.#tile), `images/${image.id}/content`, () => tile.frame.classList.add("broken"));
+      tile.release = show(tile.picture, image, pictureOf(image, this.#tile), () => tile.frame.classList.add("broken"));
     }
   }
 

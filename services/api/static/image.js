@@ -159,7 +159,7 @@ class Detail {
       save(original, `${image.id}.${image.format}`).catch((error) => say(this.#problem, error.message));
     });
     this.#picture.replaceChildren(img, h("figcaption", {}, link));
-    this.#release = show(img, from, original, () => img.replaceWith(h("p", { class: "nothing" }, "This browser can't show it.")));
+    this.#release = show(img, image, from, () => img.replaceWith(h("p", { class: "nothing" }, "This browser can't show it.")));
   }
 
   #makeButtons() {

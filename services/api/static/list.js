@@ -7,9 +7,9 @@ const HEAD = 100;
 
 /** What is kept of an image: a hundred thousand of them must fit. */
 function slim(image) {
-  const { id, status, source_url, added_at, width, height, format, sha256, error, next_attempt_at, page } = image;
+  const { id, status, source_url, added_at, width, height, format, size, sha256, error, next_attempt_at, page } = image;
   return {
-    id, status, source_url, width, height, format, sha256, next_attempt_at,
+    id, status, source_url, width, height, format, size, sha256, next_attempt_at,
     error: error && { reason: error.reason }, page: page && { found: page.found }, content: Boolean(image.links.content),
     time: Date.parse(added_at),
   };

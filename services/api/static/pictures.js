@@ -4,9 +4,11 @@ import { get, isMissing, key, request } from "./api.js";
 
 const WIDTHS = [160, 320, 640];
 const AT_ONCE = 6;
+const BUSY_MS = 3000;
+const TRIES = 4;
+const ORIGINAL_BYTES = 2 * 1024 * 1024; // larger ones aren't taken for a tile
 
-let thumbnails = true;
-let probe = null;
+let thumbnails = true; // whether the server makes any
 
 /** The address of a picture at least so many CSS pixels wide: a thumbnail, or the original where the server makes none. */
 export function pictureOf(image, width) {
@@ -18,31 +20,36 @@ export function pictureOf(image, width) {
 /** The address of the bytes; other bytes have another one, so that a refreshed image isn't shown as it was. */
 export const contentOf = (image) => (image.sha256 ? `images/${image.id}/versions/${image.sha256}/content` : `images/${image.id}/content`);
 
-/** Shows an address in an <img>; if it is a thumbnail that can't be had, the original. Returns what lets go of it again. */
-export function show(img, address, original, broken) {
+/**
+ * Shows an address in an <img>. Where it is a thumbnail that can't be had, the original takes its place, unless that is large;
+ * `broken()` is called when there is nothing to show. Returns what lets go of it again.
+ */
+export function show(img, image, address, broken) {
   const controller = new AbortController();
+  const { signal } = controller;
   let url = null;
+  let tries = 0;
   const use = async (wanted) => {
+    img.dataset.shown = wanted;
     if (key() === null) {
       img.src = wanted;
       return;
     }
-    const blob = await queued(wanted, controller.signal);
-    if (controller.signal.aborted) return;
+    const blob = await queued(wanted, signal);
+    if (signal.aborted) return;
     if (url) URL.revokeObjectURL(url);
     url = URL.createObjectURL(blob);
     img.src = url;
   };
   const failed = async () => {
-    if (controller.signal.aborted) return;
-    if (address !== original && img.dataset.shown !== original) {
-      img.dataset.shown = original;
-      probe ??= probed(address);
-      use(original).catch(() => broken());
-    } else broken();
+    if (signal.aborted) return;
+    tries += 1;
+    const next = isThumbnail(img.dataset.shown) ? await instead(image, address, tries < TRIES, signal) : null;
+    if (signal.aborted) return;
+    if (next) use(next).catch(failed);
+    else broken();
   };
-  img.dataset.shown = address;
-  img.addEventListener("error", failed, { signal: controller.signal });
+  img.addEventListener("error", failed, { signal });
   use(address).catch(failed);
   return () => {
     controller.abort();
@@ -51,13 +58,23 @@ export function show(img, address, original, broken) {
   };
 }
 
-/** Whether the server makes thumbnails at all: asked once, when the first of them can't be had. */
-async function probed(address) {
-  try {
-    await get(address);
-  } catch (error) {
-    if (isMissing(error)) thumbnails = false;
+const isThumbnail = (address) => address.includes("/thumbnail?");
+
+/** What to show in place of a thumbnail that can't be had: itself, a little later, if the server is only busy; else the original. */
+async function instead(image, address, again, signal) {
+  if (thumbnails) {
+    try {
+      await get(address, { signal });
+    } catch (error) {
+      if (signal.aborted) return null;
+      if (again && (error.status === 503 || error.status === 200)) {
+        await new Promise((resolve) => setTimeout(resolve, BUSY_MS));
+        return address;
+      }
+      if (isMissing(error)) thumbnails = false; // a server that makes none
+    }
   }
+  return image.size <= ORIGINAL_BYTES ? `images/${image.id}/content` : null;
 }
 
 // The latest first: that is what is looked at.
