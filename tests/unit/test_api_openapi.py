@@ -19,7 +19,7 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGES = {"/", "/docs", "/openapi.json", "/problems/{name}"}
+PAGES = {"/", "/static/{name}", "/gallery.json", "/docs", "/openapi.json", "/problems/{name}"}
 
 
 def test_it_has_every_route_and_no_other() -> None:
