@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003  (Typer resolves annotations at run time)
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -61,9 +62,9 @@ def add(
     submission = Submission(here.patient, watch, fates, note=lambda: recent.remember(here.api.shown, watch.batches), refresh=refresh)
     began = time.monotonic()
     try:
-        with progress(here.output.progress) as shown:
-            submission.send_all(given, (lambda: _look(watch, shown)) if waits else None)
-            if waits:
+        with progress(here.output.progress) if waits else nullcontext() as shown:
+            submission.send_all(given, (lambda: _look(watch, shown)) if shown else None)
+            if shown:
                 until_done(here, watch, shown)
     except KeyboardInterrupt:
         here.output.complain(_interrupted(here, watch, submission))

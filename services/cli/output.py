@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 TABLE_WIDTH = 120
-"""Columns of a terminal from which on a table is readable; a narrower one gets two lines a row."""
+"""Columns of a terminal from which on a table is readable; a narrower one gets two lines a row..."""
+FEW_COLUMNS = 3
+"""...unless there are no more than these."""
+_NUMBERS = {"size", "messages", "consumers"}
 
 
 def visible(text: str, keep: str = "") -> str:
@@ -62,7 +65,7 @@ class Output:
         if not self._out.is_terminal:
             self._out.file.writelines("\t".join(row) + "\n" for row in [columns, *shown])
             return
-        if self._out.width < TABLE_WIDTH:
+        if self._out.width < TABLE_WIDTH and len(columns) > FEW_COLUMNS:
             for first, second, *rest in shown:
                 self._out.print(Text.assemble((first, "bold"), "  ", second), soft_wrap=True)
                 named = (part for name, cell in zip(columns[2:], rest, strict=True) for part in ((f"  {name} ", "dim"), cell))
@@ -70,7 +73,7 @@ class Output:
             return
         table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(Text(column), no_wrap=column in whole, overflow="fold", justify="right" if column == "size" else "left")
+            table.add_column(Text(column), no_wrap=column in whole, overflow="fold", justify="right" if column in _NUMBERS else "left")
         for row in shown:
             table.add_row(*map(Text, row))  # Text: nothing in it is markup
         self._out.print(table)

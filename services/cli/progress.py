@@ -109,7 +109,7 @@ def _left(pace: Pace, tally: Tally) -> str:
     if tally.left and tally.left == tally.images["delayed"]:
         return "waiting to try again"
     seconds = pace.left(tally.left)
-    return "" if not tally.left else "time left unknown" if seconds is None else f"{lasting(seconds)} left"
+    return "" if not tally.left else "time left unknown" if seconds is None else f"{lasting(max(1.0, seconds))} left"
 
 
 class Ticker:

@@ -38,7 +38,7 @@ def _flat(name: str, value: object) -> list[tuple[str, str]]:
     if isinstance(value, dict):
         inner: Json = value
         return [row for key, below in inner.items() for row in _flat(f"{name} {key}", below)]
-    return [(name, _shown(value))]
+    return [(name.replace("_", " "), _shown(value))]
 
 
 def _shown(value: object) -> str:
