@@ -225,6 +225,10 @@ class Settings:
     keep_unreferenced: float = _setting(
         _duration_from("1m", "3650d"), 3600.0, "how long bytes that nothing refers to any more are kept, `1m` or more"
     )
+    management_ui: str | None = _setting(
+        _scheme("http", "https"), None, "RabbitMQ's management UI, for the gallery to link to; `bowerbird up` names its own if unset"
+    )
+    grafana_url: str | None = _setting(_scheme("http", "https"), None, "Grafana, for the gallery to link to")
     grace: float = _setting(duration, 20.0, "how long a service that is stopped finishes what it has begun")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error")
 

@@ -31,12 +31,6 @@ _HEADERS = {
 _OPEN = {PUBLIC: True}
 
 
-@get("/", opt=_OPEN)
-async def home() -> ASGIResponse:
-    """The way in, for now the reference."""
-    return ASGIResponse(status_code=303, headers={"Location": "/docs", **_HEADERS}, media_type="text/plain")
-
-
 @get("/openapi.json", opt=_OPEN)
 async def openapi_json() -> ASGIResponse:
     """The OpenAPI document."""

@@ -90,7 +90,10 @@ async def _work(settings: Settings, port: int, supervisor: Supervisor) -> None:
     amqp_url = rabbitmq.amqp_url if rabbitmq else settings.amqp_url
     mongo_url = mongodb.mongo_url if mongodb else settings.mongo_url
     secret = None if settings.webhook_secret else made_once(data / SIGNED_WITH)
-    added = {"AMQP_URL": amqp_url, "MONGO_URL": mongo_url, "HOST": settings.host, "PORT": str(port), "WEBHOOK_SECRET": secret}
+    management = None if settings.management_ui or rabbitmq is None else rabbitmq.management_url
+    added = {
+        "AMQP_URL": amqp_url, "MONGO_URL": mongo_url, "HOST": settings.host, "PORT": str(port), "WEBHOOK_SECRET": secret, "MANAGEMENT_UI": management,
+    }  # fmt: skip
     environ = {**os.environ, **{PREFIX + name: value for name, value in added.items() if value}}
     # They stop in the opposite order: first nothing comes in, then what is under way is stored.
     grace = settings.grace + STOPS_WITHIN
@@ -166,7 +169,8 @@ def _summarise(settings: Settings, address: str, rabbitmq: RabbitMQ | None, data
     address = settings.public_url or address
     say("")
     say("Bowerbird is ready.")
-    say(f"  API              {address}/")
+    say(f"  Gallery          {address}/")
+    say(f"  API              {address}/images")
     say(f"  API reference    {address}/docs")
     if rabbitmq:
         say(f"  RabbitMQ         {rabbitmq.management_url}  (log in as guest, password guest)")
