@@ -82,11 +82,11 @@ class Clients:
     async def _submit_all(self, urls: list[str], pause: float, chance: random.Random) -> None:
         async with self.open() as client:
             # In bursts at times of their own, so that faults meet requests under way.
-            await asyncio.sleep(BURST * pause * chance.random())
+            await self._pause(BURST * pause * chance.random())
             for start in range(0, len(urls), BURST):
                 for url in urls[start : start + BURST]:
                     await self._submit(client, url)
-                await asyncio.sleep(BURST * pause * chance.uniform(0, 2))
+                await self._pause(BURST * pause * chance.uniform(0, 2))
 
     async def _submit(self, client: httpx.AsyncClient, url: str) -> None:
         submission = {"url": url} | ({"callback_url": self._callback} if url in self._plan.called_back else {})
@@ -103,8 +103,8 @@ class Clients:
             if isinstance(changing, Changing):
                 self._readers.append(asyncio.create_task(self._read_along(url, changing, random.Random(f"{self._report.seed} {url} read"))))
             while True:
-                await asyncio.sleep(self._seconds * chance.uniform(0.05, 0.25))
-                if time.monotonic() > self._until:
+                await self._pause(self._seconds * chance.uniform(0.05, 0.25))
+                if time.monotonic() >= self._until:
                     break
                 if chance.random() < 0.75:
                     changing.change()
@@ -146,13 +146,13 @@ class Clients:
         async with self.open() as client:
             await asyncio.sleep(self._seconds * chance.uniform(0, 0.6))
             await self._submit(client, url)
-            await asyncio.sleep(chance.choice((0.0, 1.0, self._seconds / 3)) * chance.random())
+            await self._pause(chance.choice((0.0, 1.0, self._seconds / 3)) * chance.random())
             await self._insist(client, "DELETE", self.accepted[url], good={204, 404})
             self._report.deleted += 1
             if chance.random() < 0.5:
                 self.gone.add(url)
                 return
-            await asyncio.sleep(chance.choice((0.0, 1.0, self._seconds / 4)) * chance.random())
+            await self._pause(chance.choice((0.0, 1.0, self._seconds / 4)) * chance.random())
             self._plan.removed[url].change()
             await self._submit(client, url)
             self._report.submitted_again += 1
@@ -186,6 +186,10 @@ class Clients:
             different = [pair for pair in zip(due, found, strict=False) if pair[0] != pair[1]]
             self._report.violations.append(f"{answered.location} accounts for other lines: {len(found)} of {len(due)}, {different[:3]}")
         self.accepted |= {item["url"]: item["image"] for item in items if item["outcome"] == "accepted"}
+
+    async def _pause(self, seconds: float) -> None:
+        """Not beyond the time of the load: what is left is asked for then, so that the last faults meet it."""
+        await asyncio.sleep(max(0.0, min(seconds, self._until - time.monotonic())))
 
     async def _insist(self, client: httpx.AsyncClient, method: str, address: str, *, good: Collection[int], **more: Any) -> httpx.Response:
         """The answer, once it isn't a 503 or a broken connection. Another one ends the run."""
