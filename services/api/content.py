@@ -16,6 +16,7 @@ from services.api.problems import NOT_STORED, RANGE_NOT_SATISFIABLE, Problem
 from shared.blobs import CHUNK_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import datetime
 
     from services.api.parts import Parts
@@ -97,7 +98,17 @@ async def _body(here: Parts, copy: Image | Version, size: int, selected: range, 
         return ASGIResponse(body=body, status_code=status, headers=headers, media_type=media_type)
     headers["Content-Length"] = str(len(selected))
     chunks = here.blobs.read(copy.file, selected.start, selected.stop)
-    return ASGIStreamingResponse(iterator=chunks, status_code=status, headers=headers, media_type=media_type)
+    # Before the answer begins: when MongoDB is away, that can still be said with a 503, and later only with a broken connection.
+    first = await anext(chunks, None)
+    if first is None:
+        raise RuntimeError(f"The bytes of file {copy.file} are not there.")
+    return ASGIStreamingResponse(iterator=_all(first, chunks), status_code=status, headers=headers, media_type=media_type)
+
+
+async def _all(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in others:
+        yield chunk
 
 
 def _header(request: Request[Any, Any, Any], name: str) -> str | None:

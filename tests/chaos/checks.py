@@ -57,7 +57,7 @@ class Checks:
             self._images = {found["source_url"]: found for found in images}
             self._count(images)
             plan, clients = self._plan, self._clients
-            on_pages = {url for page, found in plan.pages.items() if page in clients.accepted for url in found}
+            on_pages = {url for page, found in plan.pages.items() if page in clients.accepted for url in found.shown}
             due: dict[str, Coroutine[Any, Any, str | None]] = {
                 url: self._image(url) for url in plan.expected if url in clients.accepted or url in on_pages
             }
@@ -106,7 +106,7 @@ class Checks:
         return None if in_order and len(set(made)) == len(made) else f"attempts doubled or out of order in the history: {found['attempts']}"
 
     async def _page(self, url: str) -> str | None:
-        page, due = self._images.get(url), sorted(self._plan.pages[url])
+        page, due = self._images.get(url), sorted(self._plan.pages[url].present)
         if page is None or page["status"] != "expanded":
             return f"should be expanded: {page}"
         bound = await self._list(f"/images?page={page['id']}&limit=500")

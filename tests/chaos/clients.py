@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
+from tests.chaos.plan import Changing, Page
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 SUBMITTERS = 8
 BURST = 5
-LOADED = 0.75
+LOADED = 0.9
 """Of the time during which things break: so that faults meet work, and the last ones meet stragglers."""
 SETTLED = {"stored", "failed", "expanded"}
 SETTLE_SECONDS = 240.0
@@ -56,14 +58,14 @@ class Clients:
         """Returns when everything is accepted, and nobody has anything more to ask."""
         self._until = time.monotonic() + self._seconds
         plan, seed = self._plan, self._report.seed
-        singles = [*plan.singles, *plan.large, *plan.pages]
+        singles = [*plan.singles, *plan.large]
         random.Random(seed).shuffle(singles)
         pause = self._seconds * SUBMITTERS / len(singles)
         async with asyncio.TaskGroup() as group:
             for start in range(SUBMITTERS):
                 group.create_task(self._submit_all(singles[start::SUBMITTERS], pause, random.Random(f"{seed} {start}")))
-            for url in plan.changing:
-                group.create_task(self._refresh(url, random.Random(f"{seed} {url}")))
+            for url, changing in plan.changing.items() | plan.pages.items():
+                group.create_task(self._refresh(url, changing, random.Random(f"{seed} {url}")))
             for url in plan.removed:
                 group.create_task(self._remove(url, random.Random(f"{seed} {url}")))
             for batch in plan.batches:
@@ -80,11 +82,11 @@ class Clients:
     async def _submit_all(self, urls: list[str], pause: float, chance: random.Random) -> None:
         async with self.open() as client:
             # In bursts at times of their own, so that faults meet requests under way.
-            await asyncio.sleep(BURST * pause * chance.random())
+            await self._pause(BURST * pause * chance.random())
             for start in range(0, len(urls), BURST):
                 for url in urls[start : start + BURST]:
                     await self._submit(client, url)
-                await asyncio.sleep(BURST * pause * chance.uniform(0, 2))
+                await self._pause(BURST * pause * chance.uniform(0, 2))
 
     async def _submit(self, client: httpx.AsyncClient, url: str) -> None:
         submission = {"url": url} | ({"callback_url": self._callback} if url in self._plan.called_back else {})
@@ -92,23 +94,24 @@ class Clients:
         # 409: the one whose answer got lost, or a page has it.
         self.accepted[url] = answer.headers["location"] if answer.status_code == httpx.codes.ACCEPTED else answer.json()["image"]
 
-    async def _refresh(self, url: str, chance: random.Random) -> None:
-        """Has it downloaded again and again, mostly after its bytes have changed."""
-        changing = self._plan.changing[url]
+    async def _refresh(self, url: str, changing: Changing | Page, chance: random.Random) -> None:
+        """Has an image or a page downloaded again and again, mostly after it has changed."""
         async with self.open() as client:
             await asyncio.sleep(self._seconds * chance.uniform(0, 0.5))
             await self._submit(client, url)
             await self._settled(client, url)
-            self._readers.append(asyncio.create_task(self._read_along(url, random.Random(f"{self._report.seed} {url} read"))))
+            if isinstance(changing, Changing):
+                self._readers.append(asyncio.create_task(self._read_along(url, changing, random.Random(f"{self._report.seed} {url} read"))))
             while True:
-                await asyncio.sleep(self._seconds * chance.uniform(0.05, 0.25))
-                if time.monotonic() > self._until:
+                await self._pause(self._seconds * chance.uniform(0.05, 0.25))
+                if time.monotonic() >= self._until:
                     break
-                if chance.random() < 0.75 and changing.turn + 1 < len(changing.contents):
-                    changing.turn += 1
+                if chance.random() < 0.75:
+                    changing.change()
                 # Only now, when none is under way: a PUT that finds one is content with that, and with the bytes that it had already.
                 await self._insist(client, "PUT", "/images", good={202}, json={"url": url})
-                self._report.refreshes += 1
+                self._report.refreshes += isinstance(changing, Changing)
+                self._report.pages_refreshed += isinstance(changing, Page)
                 await self._settled(client, url)
 
     async def _settled(self, client: httpx.AsyncClient, url: str) -> None:
@@ -119,9 +122,9 @@ class Clients:
                 return
             await asyncio.sleep(0.3)
 
-    async def _read_along(self, url: str, chance: random.Random) -> None:
+    async def _read_along(self, url: str, changing: Changing, chance: random.Random) -> None:
         """What has been stored is readable from then on, whatever happens: one of the bytes that the origin gave, whole."""
-        report, changing = self._report, self._plan.changing[url]
+        report = self._report
         known = {content.sha256 for content in changing.contents}
         async with self.open() as client:
             while True:
@@ -143,14 +146,14 @@ class Clients:
         async with self.open() as client:
             await asyncio.sleep(self._seconds * chance.uniform(0, 0.6))
             await self._submit(client, url)
-            await asyncio.sleep(chance.choice((0.0, 1.0, self._seconds / 3)) * chance.random())
+            await self._pause(chance.choice((0.0, 1.0, self._seconds / 3)) * chance.random())
             await self._insist(client, "DELETE", self.accepted[url], good={204, 404})
             self._report.deleted += 1
             if chance.random() < 0.5:
                 self.gone.add(url)
                 return
-            await asyncio.sleep(chance.choice((0.0, 1.0, self._seconds / 4)) * chance.random())
-            self._plan.removed[url].turn += 1
+            await self._pause(chance.choice((0.0, 1.0, self._seconds / 4)) * chance.random())
+            self._plan.removed[url].change()
             await self._submit(client, url)
             self._report.submitted_again += 1
 
@@ -183,6 +186,10 @@ class Clients:
             different = [pair for pair in zip(due, found, strict=False) if pair[0] != pair[1]]
             self._report.violations.append(f"{answered.location} accounts for other lines: {len(found)} of {len(due)}, {different[:3]}")
         self.accepted |= {item["url"]: item["image"] for item in items if item["outcome"] == "accepted"}
+
+    async def _pause(self, seconds: float) -> None:
+        """Not beyond the time of the load: what is left is asked for then, so that the last faults meet it."""
+        await asyncio.sleep(max(0.0, min(seconds, self._until - time.monotonic())))
 
     async def _insist(self, client: httpx.AsyncClient, method: str, address: str, *, good: Collection[int], **more: Any) -> httpx.Response:
         """The answer, once it isn't a 503 or a broken connection. Another one ends the run."""

@@ -76,6 +76,7 @@ class Faults:
         faults: list[Fault] = [
             ("kill -9 RabbitMQ", lambda: here.kill_broker(chance.uniform(0, 5))),
             ("kill -9 MongoDB", lambda: here.kill_database(chance.uniform(0, 5))),
+            ("kill -9 everything", lambda: here.kill_everything(chance.uniform(0, 2))),
             ("cut connections to RabbitMQ", lambda: _done(here.amqp.cut())),
             ("cut connections to MongoDB", lambda: _done(here.mongo.cut())),
             ("delay RabbitMQ", lambda: here.slow(here.amqp, chance.uniform(1, 3))),

@@ -42,6 +42,10 @@ class Changing:
         """What it gives now."""
         return self.contents[self.turn]
 
+    def change(self) -> None:
+        """The next turn, if there is one."""
+        self.turn = min(self.turn + 1, len(self.contents) - 1)
+
     async def __call__(self, request: Request, writer: asyncio.StreamWriter) -> None:
         """Answers a request."""
         now = self.present
@@ -51,6 +55,40 @@ class Changing:
             await status(304, etag=etag)(request, writer)
         else:
             await body(now.make(), etag=etag)(request, writer)
+
+
+class Page:
+    """A page that has other images at each turn; it says so by its ETag, as `Changing` does."""
+
+    def __init__(self, turns: Sequence[list[str]]) -> None:
+        self._turns = turns
+        self.turn = 0
+
+    @property
+    def present(self) -> list[str]:
+        """The URLs that it has now."""
+        return self._turns[self.turn]
+
+    @property
+    def shown(self) -> set[str]:
+        """Those that it has or had."""
+        return {url for found in self._turns[: self.turn + 1] for url in found}
+
+    @property
+    def all(self) -> set[str]:
+        """Those that it has at any turn."""
+        return {url for found in self._turns for url in found}
+
+    def change(self) -> None:
+        """The next turn, if there is one."""
+        self.turn = min(self.turn + 1, len(self._turns) - 1)
+
+    async def __call__(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        """Answers a request."""
+        etag = f'"{self.turn}"'
+        html = "<!DOCTYPE html><title>Images</title>" + "".join(f'<p><img src="{url}" alt=""></p>' for url in self.present)
+        same = request.headers.get("if-none-match") == etag
+        await (status(304, etag=etag) if same else body(html.encode(), "text/html; charset=utf-8", etag=etag))(request, writer)
 
 
 class Batch(NamedTuple):
@@ -83,7 +121,7 @@ class Plan:
         pages = _share(images, 0.04)
         self.singles = [self._single() for _ in range(images - pages - len(self.large) - len(self.changing) - len(self.removed))]
         self.pages = dict(self._page() for _ in range(pages))
-        on_pages = {url for found in self.pages.values() for url in found}
+        on_pages = {url for page in self.pages.values() for url in page.all}
         # A POST of what a page was first to have is a 409, which notes no callback.
         own = [url for url in (*self.singles, *self.large, *self.changing) if url not in on_pages]
         self.called_back = {url for url in own if chance.random() < 0.15 or url in self.changing}
@@ -133,8 +171,8 @@ class Plan:
         changing = Changing([_content(one) if one else self._small() for one in make])
         return self._origin.on(f"/{self._count}.changing", changing), changing
 
-    def _page(self) -> tuple[str, list[str]]:
-        """An image that is gone, some that other pages have, one that is submitted too, and the rest its own."""
+    def _page(self) -> tuple[str, Page]:
+        """An image that is gone, some that other pages have or that are submitted too, and the rest its own. Later a third of them is replaced."""
         chance = self._chance
         others = [url for url, sha256 in self.expected.items() if sha256]
         count = chance.randrange(5, 21)
@@ -144,9 +182,13 @@ class Plan:
             found.add(self._publish(_gives(content), content))
         images = sorted(found)
         chance.shuffle(images)
+        later = images[count // 3 :]
+        for _ in range(count // 3):
+            content = self._small()
+            later.append(self._publish(_gives(content), content))
         self._count += 1
-        html = "<!DOCTYPE html><title>Images</title>" + "".join(f'<p><img src="{url}" alt=""></p>' for url in images)
-        return self._origin.on(f"/{self._count}.html", body(html.encode(), "text/html; charset=utf-8")), images
+        page = Page([images, later])
+        return self._origin.on(f"/{self._count}.html", page), page
 
     def _batch(self, number: int) -> Batch:
         chance = self._chance

@@ -24,6 +24,7 @@ class Report(msgspec.Struct, kw_only=True):
     large: int = 0
     pages: int = 0
     batches: int = 0
+    pages_refreshed: int = 0
     refreshes: int = 0
     not_modified: int = 0
     deleted: int = 0
@@ -66,9 +67,9 @@ faults injected
   {report.repeated_messages:>4}  message published twice
 accepted          {report.accepted:>6}   of {report.submitted} URLs ({report.requests} requests; refused or broken, and sent again: {_counts(report.refused)})
   large           {report.large:>6}   1.5 to 5 MiB each
-  pages           {report.pages:>6}   with {report.found} images that nobody else submitted
+  pages           {report.pages:>6}   with {report.found} images that nobody else submitted; {report.pages_refreshed} times refreshed
   in batches      {report.batches:>6}   batches with an Idempotency-Key
-  refreshed       {report.refreshes:>6}   times, {report.not_modified} x 304
+  refreshed       {report.refreshes:>6}   times what changes, {report.not_modified} x 304
   deleted         {report.deleted:>6}   of which {report.submitted_again} were submitted again
 read meanwhile    {report.reads:>6}   times what was being refreshed; broken or refused: {_counts(report.reads_refused)}
 called back       {report.calls:>6}   times, {report.calls_repeated} of them again, {report.calls_turned_away} turned away with a 503; {report.awaited_calls} outcomes were to be told

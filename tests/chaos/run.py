@@ -29,8 +29,8 @@ async def run(made: World, *, seed: int, images: int, seconds: float) -> Report:
         repeating = group.create_task(faults.repeat_messages())
         asking = group.create_task(clients.run())
         await faults.inject(seconds)
-        await asking
         broken_until = time.monotonic()
+        await asking
         await checks.until_settled()
         report.settled_after_last_fault = round(time.monotonic() - broken_until, 1)
         repeating.cancel()

@@ -107,6 +107,15 @@ class World:
         await asyncio.sleep(seconds)
         await self.mongodb.start()
 
+    async def kill_everything(self, seconds: float) -> None:
+        """As when the power fails: SIGKILL of both servers and of every service at once, and a start of all after a while."""
+        self.rabbitmq.kill()
+        self.mongodb.kill()
+        for child in self.services.values():
+            child.kill()
+        await asyncio.sleep(seconds)
+        await asyncio.gather(self.rabbitmq.start(), self.mongodb.start())
+
     async def slow(self, proxy: Proxy, seconds: float) -> None:
         """Every block takes 50 ms longer for a while."""
         proxy.delay = 0.05

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 SEED = 20261121
 KINDS_OF_FAULTS = 6
-"""Of thirteen; on a slow machine each takes longer, and the time is up sooner."""
+"""Of fourteen; on a slow machine each takes longer, and the time is up sooner."""
 
 
 @pytest.mark.usefixtures("running_servers")  # where there are none, there are none to break either

@@ -119,8 +119,9 @@ async def test_before_it_is_stored_the_answer_says_how_far_it_is(api: Api) -> No
     assert (answer.status_code, answer.json()["type"], answer.json()["status_of_image"]) == (409, "/problems/not-stored", "queued")
 
 
-async def test_bytes_that_went_missing_are_a_fault_and_not_an_empty_image(api: Api) -> None:
-    where = await api.store(URL, SMALL)
+@pytest.mark.parametrize("body", [SMALL, LARGE], ids=len)
+async def test_bytes_that_cannot_be_had_are_an_error_and_not_the_beginning_of_an_answer(api: Api, body: bytes) -> None:
+    where = await api.store(URL, body)
     image = await api.parts.catalog.get(id_of(URL))
     assert image is not None
     await api.parts.blobs._chunks.delete_many({"files_id": image.file})
