@@ -24,7 +24,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.security.audit requirements.lock
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+	$(BIN)/python -m pytest -n auto tests/unit $(ARGS)
 
 # QUICK=1 for little of everything, within two minutes; ARGS="--only accept" for a section.
 bench: $(VENV)/.runtime
