@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
+from aio_pika.connection import make_url
 
 from shared import topology
 from tests.chaos.world import World, until_ready
@@ -51,7 +52,9 @@ class Faults:
         """Reads along on the exchange and publishes some messages a second time, as a broker or a publisher may; until cancelled."""
         while True:
             with suppress(aio_pika.exceptions.AMQPError, OSError, RuntimeError, TimeoutError):
-                async with await aio_pika.connect(self._world.rabbitmq.amqp_url) as connection:
+                # One that can't be made is closed, too, and not left to Python's garbage collector when this loop is gone.
+                async with aio_pika.Connection(make_url(self._world.rabbitmq.amqp_url)) as connection:
+                    await connection.connect()
                     channel = await connection.channel()
                     exchange = await channel.get_exchange(topology.EXCHANGE)
                     queue = await channel.declare_queue(exclusive=True)
