@@ -31,7 +31,8 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the data and logs")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # it tells of each connection that is broken on purpose
+    for name in ("aiormq", "aio_pika"):  # they tell of each connection that is broken on purpose, and of each message that it had
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="bowerbird-chaos-"))
     try:
         report = asyncio.run(chaos(seed=seed, images=arguments.images, seconds=arguments.seconds, folder=folder))

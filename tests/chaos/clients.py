@@ -7,6 +7,7 @@ import hashlib
 import random
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -65,9 +66,9 @@ class Clients:
             for start in range(SUBMITTERS):
                 group.create_task(self._submit_all(singles[start::SUBMITTERS], pause, random.Random(f"{seed} {start}")))
             for url, changing in plan.changing.items() | plan.pages.items():
-                group.create_task(self._refresh(url, changing, random.Random(f"{seed} {url}")))
+                group.create_task(self._refresh(url, changing, self._chance_of(url)))
             for url in plan.removed:
-                group.create_task(self._remove(url, random.Random(f"{seed} {url}")))
+                group.create_task(self._remove(url, self._chance_of(url)))
             for batch in plan.batches:
                 group.create_task(self._submit_batch(batch, random.Random(f"{seed} {batch.key}")))
 
@@ -101,7 +102,7 @@ class Clients:
             await self._submit(client, url)
             await self._settled(client, url)
             if isinstance(changing, Changing):
-                self._readers.append(asyncio.create_task(self._read_along(url, changing, random.Random(f"{self._report.seed} {url} read"))))
+                self._readers.append(asyncio.create_task(self._read_along(url, changing, self._chance_of(f"{url}/read"))))
             while True:
                 await self._pause(self._seconds * chance.uniform(0.05, 0.25))
                 if time.monotonic() >= self._until:
@@ -186,6 +187,10 @@ class Clients:
             different = [pair for pair in zip(due, found, strict=False) if pair[0] != pair[1]]
             self._report.violations.append(f"{answered.location} accounts for other lines: {len(found)} of {len(due)}, {different[:3]}")
         self.accepted |= {item["url"]: item["image"] for item in items if item["outcome"] == "accepted"}
+
+    def _chance_of(self, url: str) -> random.Random:
+        """The same for the same seed, whichever port the origin has."""
+        return random.Random(f"{self._report.seed} {urlsplit(url).path}")
 
     async def _pause(self, seconds: float) -> None:
         """Not beyond the time of the load: what is left is asked for then, so that the last faults meet it."""

@@ -8,8 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
+from aio_pika.connection import make_url
 
 from shared import topology
+from shared.broker import AWAY
 from tests.chaos.world import World, until_ready
 
 if TYPE_CHECKING:
@@ -50,8 +52,10 @@ class Faults:
     async def repeat_messages(self) -> None:
         """Reads along on the exchange and publishes some messages a second time, as a broker or a publisher may; until cancelled."""
         while True:
-            with suppress(aio_pika.exceptions.AMQPError, OSError, RuntimeError, TimeoutError):
-                async with await aio_pika.connect(self._world.rabbitmq.amqp_url) as connection:
+            with suppress(*AWAY):
+                # One that can't be made is closed, too, and not left to Python's garbage collector when this loop is gone.
+                async with aio_pika.Connection(make_url(self._world.rabbitmq.amqp_url)) as connection:
+                    await connection.connect()
                     channel = await connection.channel()
                     exchange = await channel.get_exchange(topology.EXCHANGE)
                     queue = await channel.declare_queue(exclusive=True)

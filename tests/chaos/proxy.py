@@ -66,8 +66,8 @@ class Proxy:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._pump(reader, back))
                     group.create_task(self._pump(there, writer))
-            except* OSError:
-                pass
+            except* (OSError, RuntimeError):
+                pass  # RuntimeError is uvloop's word for a connection that was closed while a block was held back
             finally:
                 back.transport.abort()
         writer.transport.abort()
