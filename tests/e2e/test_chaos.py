@@ -1,4 +1,4 @@
-"""A short chaos run (`make chaos` is the long one): every kind of fault at least once, and nothing lost, doubled or left over."""
+"""A short chaos run (`make chaos` is the long one): some kinds of fault, and nothing lost, doubled or left over."""
 
 from __future__ import annotations
 
