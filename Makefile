@@ -1,5 +1,5 @@
 # make up    everything on this machine        make test   the whole suite (ARGS="-k name" for pytest)
-# make check format, lint, types, audit, unit tests   make chaos, make lock, make clean
+# make check format, lint, types, audit, unit tests   make bench, make chaos, make lock, make clean
 PYTHON ?= python3
 UV ?= uv
 ARGS ?=
@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 COMPILE := UV_NO_CONFIG=1 $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
 EMBEDDED := $(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["embedded"], sep="\n")'
 
-.PHONY: up test check chaos lock clean
+.PHONY: up test check bench chaos lock clean
 .DEFAULT_GOAL := up
 
 up: $(VENV)/.runtime
@@ -25,6 +25,10 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.security.audit requirements.lock
 	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+# QUICK=1 for little of everything, within two minutes; ARGS="--only accept" for a section.
+bench: $(VENV)/.runtime
+	@exec $(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
 chaos: $(VENV)/.dev
 	@exec $(BIN)/python -m tests.chaos $(ARGS)

@@ -57,14 +57,13 @@ class Batches:
         with unavailable(), unhurried():
             await self._batches.create_indexes(INDEXES)
 
-    async def begin(self, batch: str, *, fingerprint: str, total: int, callback: str | None) -> tuple[Batch, bool]:
-        """The batch with this id, added unless it is there; and whether it was there."""
+    async def begin(self, batch: str, *, fingerprint: str, total: int, callback: str | None) -> Batch:
+        """The batch with this id, added unless it is there."""
         document: Document = {"added_at": now(), "fingerprint": fingerprint, "total": total} | ({"callback": callback} if callback else {})
         with unavailable():
-            found = await self._batches.find_one_and_update(
-                {"_id": batch}, {"$setOnInsert": document}, upsert=True, return_document=ReturnDocument.BEFORE
+            return _batch(
+                await self._batches.find_one_and_update({"_id": batch}, {"$setOnInsert": document}, upsert=True, return_document=ReturnDocument.AFTER)
             )
-        return (_batch(found), True) if found else (_batch({"_id": batch, **document}), False)
 
     async def record(self, batch: str, fates: Fates) -> Batch:
         """Notes what became of the lines, the first time; from then on the batch can be completed."""

@@ -69,6 +69,7 @@ class Publisher:
         self._connection: aio_pika.abc.AbstractConnection | None = None
         self._channel: aio_pika.abc.AbstractChannel | None = None
         self._exchange: aio_pika.abc.AbstractExchange | None = None
+        self._unconfirmed: aio_pika.abc.AbstractExchange | None = None
         self._opened = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -132,16 +133,7 @@ class Publisher:
     ) -> None:
         if exchange is None or not self.connected:
             raise BrokerUnavailable("RabbitMQ isn't connected.")
-        message = aio_pika.Message(
-            envelope.body,
-            headers=envelope.headers,
-            content_type=envelope.content_type,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            type=envelope.type,
-            message_id=envelope.message_id,
-            correlation_id=envelope.correlation_id,
-            expiration=wait,
-        )
+        message = _message(envelope, wait)
         if len(envelope.body) > self.max_body:
             raise Unpublishable(f"{envelope.type} has {len(envelope.body):,} bytes, more than the {self.max_body:,} that RabbitMQ takes.")
         try:
@@ -180,12 +172,17 @@ class Publisher:
                 raise Unpublishable(f"{event.NAME} breaks the connection to RabbitMQ: is it larger than its max_message_size?")
 
     async def announce(self, event: Event) -> None:
-        """Publishes for whoever listens: tries once, for a moment. What waits for this must not wait for a broker that takes nothing."""
+        """Publishes for whoever listens: once, unconfirmed, and within a moment.
+
+        What waits for this must not wait for a broker that takes nothing, and a confirm for nobody would cost a storer a quarter of its time.
+        """
         try:
             async with asyncio.timeout(ANNOUNCE_SECONDS):
-                await self.publish(event)
-        except (BrokerUnavailable, TimeoutError) as error:
-            log.warning("not announced", extra={"image": event.image, "announcement": event.NAME, "error": str(error)})
+                if self._unconfirmed is None:
+                    raise BrokerUnavailable("RabbitMQ isn't connected.")
+                await self._unconfirmed.publish(_message(events.encode(event)), event.NAME, mandatory=False)
+        except (BrokerUnavailable, *AWAY) as error:
+            log.warning("not announced", extra={"image": event.image, "announcement": event.NAME, "error": repr(error)})
 
     async def consumers(self, queue: topology.Queue) -> int:
         """How many consumers a queue has. Raises BrokerUnavailable."""
@@ -229,11 +226,27 @@ class Publisher:
             # An error closes the channel and leaves the connection: either way this one is of no more use.
             self._channel.close_callbacks.add(lambda *_: lost.set())
             self._connection.close_callbacks.add(lambda *_: lost.set())
-            opening.reschedule(None)
             try:
+                unconfirmed = await self._connection.channel(publisher_confirms=False)
+                unconfirmed.close_callbacks.add(lambda *_: lost.set())
+                self._unconfirmed = await unconfirmed.get_exchange(topology.EXCHANGE, ensure=False)
                 self._exchange = await self._channel.get_exchange(topology.EXCHANGE, ensure=False)
+                opening.reschedule(None)
                 self._opened.set()
                 await lost.wait()
             finally:
-                self._exchange = None
+                self._exchange = self._unconfirmed = None
                 opening.reschedule(asyncio.get_running_loop().time() + OPEN_SECONDS)
+
+
+def _message(envelope: events.Envelope, wait: float | None = None) -> aio_pika.Message:
+    return aio_pika.Message(
+        envelope.body,
+        headers=envelope.headers,
+        content_type=envelope.content_type,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        type=envelope.type,
+        message_id=envelope.message_id,
+        correlation_id=envelope.correlation_id,
+        expiration=wait,
+    )

@@ -68,7 +68,21 @@ class Catalog:
                     raise
                 known.add(failure["index"])
             await self._claim([additions[i] for i in known])
-        return [None if i in known else read(document) for i, document in enumerate(documents)]
+        images = [None if i in known else read(document) for i, document in enumerate(documents)]
+        gone = await self._gone([(i, additions[i].id) for i in sorted(known) if additions[i].owner is not None])
+        if gone:
+            # With a page that was deleted between the two: a page or batch that has it now would be left without it.
+            for i, image in zip(gone, await self.add([additions[i] for i in gone]), strict=True):
+                images[i] = image
+        return images
+
+    async def _gone(self, numbered: list[tuple[int, str]]) -> list[int]:
+        """The numbers of the images that aren't there."""
+        if not numbered:
+            return []
+        with unavailable():
+            there = {one["_id"] async for one in self._images.find({"_id": {"$in": [image for _, image in numbered]}}, {"_id": 1})}
+        return [number for number, image in numbered if image not in there]
 
     async def _claim(self, additions: Iterable[Addition]) -> None:
         """Images that were known: who has them now, and that somebody asked for them."""
@@ -190,8 +204,16 @@ class Catalog:
         """Writes that images have bytes, each of them with its file."""
         written = await self.settle([outcomes.stored(event, file) for event, file in copies])
         if written < len(copies):
-            # Some had a copy before, or were stored by an earlier delivery: an update for those costs more, and they are few.
-            await self.settle([outcomes.replaced(event, file) for event, file in copies])
+            # Some had a copy before, were pages, or were stored by an earlier delivery: an update for those costs more, and they are few.
+            await self._let_go([event for event, _ in copies])
+            await self.settle([operation for event, file in copies for operation in outcomes.replaced(event, file)])
+
+    async def _let_go(self, events: list[ImageFetched]) -> None:
+        """Takes their images from those that were pages; before they are none any more, or a crash in between would leave it undone."""
+        with unavailable():
+            pages = [document["_id"] async for document in self._images.find({"$or": [outcomes.of_page(event) for event in events]}, {"_id": 1})]
+        for page in pages:
+            await self.unbind(page)
 
     async def mark_shared(self, files: Collection[ObjectId]) -> None:
         """Notes which of these files are kept for more than one image: a message that came twice finds its own."""

@@ -121,7 +121,7 @@ class DeadLetters:
         """Up to `limit` of them after a position, newest first."""
         query: Document = {}
         if after:
-            query = {"died_at": {"$lte": after[0]}, "$or": [{"died_at": {"$lt": after[0]}}, {"_id": {"$lt": after[1]}}]}
+            query = {"died_at": {"$lte": after[0]}, "$nor": [{"died_at": after[0], "_id": {"$gte": after[1]}}]}  # as in shared/listing.py
         with unavailable():
             found = await self._letters.find(query).sort([("died_at", DESCENDING), ("_id", DESCENDING)]).limit(limit).to_list(limit)
         return [msgspec.convert(letter, DeadLetter) for letter in found]

@@ -38,10 +38,11 @@ class Kind(StrEnum):
 
     IMAGE_STORED = "image.stored"
     IMAGE_FAILED = "image.failed"
+    PAGE_EXPANDED = "page.expanded"
     BATCH_COMPLETED = "batch.completed"
 
 
-OF_IMAGES = frozenset({Kind.IMAGE_STORED, Kind.IMAGE_FAILED})
+OF_IMAGES = frozenset({Kind.IMAGE_STORED, Kind.IMAGE_FAILED, Kind.PAGE_EXPANDED})
 OF_BATCHES = frozenset({Kind.BATCH_COMPLETED})
 
 
@@ -146,7 +147,7 @@ class Deliveries:
         query: Document = {"subject": subject, "kind": {"$in": list(kinds)}}
         if after:
             query["created_at"] = {"$lte": after[0]}
-            query["$or"] = [{"created_at": {"$lt": after[0]}}, {"_id": {"$lt": after[1]}}]
+            query["$nor"] = [{"created_at": after[0], "_id": {"$gte": after[1]}}]  # as in shared/listing.py
         with unavailable():
             documents = await self._deliveries.find(query).sort(NEWEST_FIRST).limit(limit).to_list(limit)
         return [_delivery(document) for document in documents]

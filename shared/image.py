@@ -87,6 +87,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     checked_at: datetime | None = None
     took_ms: int | None = None
     page: Page | None = None
+    found: bool = False  # on pages only: nobody asked for it by its own URL
     shared: bool = False
     alternatives: list[str] = []
     callback: str | None = None

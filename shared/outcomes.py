@@ -31,21 +31,29 @@ _DONE = ("dispatched", "error", "next_attempt_at")
 
 def stored(event: ImageFetched, file: ObjectId) -> UpdateOne:
     """The image has its first bytes. Wins over every other outcome of the same revision, whichever arrives first."""
-    where = {**_may_be_stored(event), "file": {"$exists": False}}
-    return UpdateOne(where, {"$set": _copy(event, file), "$unset": dict.fromkeys((*_DONE, "page"), "")})
+    where = {**_may_be_stored(event), "file": {"$exists": False}, "page": {"$exists": False}}
+    return UpdateOne(where, {"$set": _copy(event, file), "$unset": dict.fromkeys(_DONE, "")})
 
 
-def replaced(event: ImageFetched, file: ObjectId) -> UpdateOne:
-    """As `stored`, for an image that has a copy already, which becomes a version unless it is the same."""
+def replaced(event: ImageFetched, file: ObjectId) -> list[UpdateOne]:
+    """As `stored`, for an image that has a copy already, which becomes a version unless it is the same; or that was a page."""
     former = {name: f"${name}" for name in _COPY} | {"replaced_at": _literal(now())}
     versions = {"$slice": [{"$concatArrays": [{"$ifNull": ["$versions", []]}, [former]]}, -MAX_VERSIONS]}
     # Literal, since in a pipeline a text that begins with $ would be read as a field's name, and ETags are other people's.
     same = {"$eq": ["$sha256", _literal(event.sha256)]}
     fields = {name: _literal(value) for name, value in _copy(event, file).items()}
-    return UpdateOne(
-        {**_may_be_stored(event), "file": {"$exists": True}},
-        [{"$set": {"versions": {"$cond": [same, "$versions", versions]}, **fields}}, {"$unset": list(_DONE)}],
-    )
+    return [
+        UpdateOne(
+            {**_may_be_stored(event), "file": {"$exists": True}},
+            [{"$set": {"versions": {"$cond": [same, "$versions", versions]}, **fields}}, {"$unset": list(_DONE)}],
+        ),
+        UpdateOne(of_page(event), {"$set": _copy(event, file), "$unset": dict.fromkeys((*_DONE, "page"), "")}),
+    ]
+
+
+def of_page(event: ImageFetched) -> Document:
+    """Where the image is a page until now."""
+    return {**_may_be_stored(event), "file": {"$exists": False}, "page": {"$exists": True}}
 
 
 def unchanged(event: ImageUnchanged) -> list[UpdateOne]:

@@ -113,6 +113,10 @@ class CrashingPublisher(Publisher):
         publish = super().publish
         await self._crash.step(f"publish {event.NAME}", lambda: publish(event, delay, wait))
 
+    async def announce(self, event: Event) -> None:
+        announce = super().announce
+        await self._crash.step(f"publish {event.NAME}", lambda: announce(event))
+
 
 class CrashingDownloader(Downloader):
     """Each download is a step, whatever comes of it."""

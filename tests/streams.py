@@ -35,25 +35,26 @@ class Stream:
     async def frame(self) -> Frame:
         """The next. Raises StopAsyncIteration when the server has ended the stream."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(SECONDS):
-            while line := await anext(self._lines):
-                name, _, value = line.partition(":")
-                assert (name or "comment") not in fields
-                fields[name or "comment"] = value.removeprefix(" ")
+        while line := await anext(self._lines):
+            name, _, value = line.partition(":")
+            assert (name or "comment") not in fields
+            fields[name or "comment"] = value.removeprefix(" ")
         data = json.loads(fields["data"]) if "data" in fields else None
         return Frame(fields.get("event"), fields.get("id"), data, fields.get("comment"), fields.get("retry"))
 
     async def event(self) -> Frame:
         """The next that is an event."""
-        while not (frame := await self.frame()).event:
-            pass
+        async with asyncio.timeout(SECONDS):
+            while not (frame := await self.frame()).event:
+                pass
         return frame
 
     async def ends(self) -> bool:
         """Whether the server ends the stream, whatever it sends before."""
         try:
-            while True:
-                await self.frame()
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    await self.frame()
         except StopAsyncIteration:
             return True
 

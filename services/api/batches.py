@@ -33,6 +33,7 @@ MAX_BODY_BYTES = 24 * 1024**2
 PARSED_AT_ONCE = 200
 """Some milliseconds' worth: others have their turn in between."""
 ADDED_AT_ONCE = 1000
+_KEY_HEADER = "idempotency-key"
 _KEY = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
 
 
@@ -80,10 +81,10 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIResponse:
     batch_id = _id(request)
     read = await lines.read(request)
     callback = check_callback(read.callback_url, here.settings) if read.callback_url is not None else None
-    batch, again = await here.batches.begin(batch_id, fingerprint=read.fingerprint, total=len(read.urls), callback=callback)
+    batch = await here.batches.begin(batch_id, fingerprint=read.fingerprint, total=len(read.urls), callback=callback)
     if batch.fingerprint != read.fingerprint:
         raise Problem(REUSED_KEY, REUSED_KEY.meaning)
-    items = await _record(here, batch, read.urls, again=again)
+    items = await _record(here, batch, read.urls, repeatable=_KEY_HEADER in request.headers)
     count = [item.outcome for item in items].count
     fates = Fates(accepted=count("accepted"), known=count("known"), repeated=count("repeated"), refused=count("refused"))
     batch = await here.batches.record(batch.id, fates)
@@ -111,16 +112,16 @@ def _id(request: Request[Any, Any, Any]) -> str:
 
     draft-ietf-httpapi-idempotency-key-header: the key is the client's, so that two clients can't meet in one.
     """
-    given = request.headers.get("idempotency-key")
-    if given is None:
+    if _KEY_HEADER not in request.headers:
         return uuid.uuid4().hex
-    if not _KEY.fullmatch(given):
-        raise Problem(BAD_REQUEST, "Idempotency-Key must be 1 to 255 visible ASCII characters, such as a UUID.")
+    [given, *others] = request.headers.getall(_KEY_HEADER)
+    if others or not _KEY.fullmatch(given):
+        raise Problem(BAD_REQUEST, "Idempotency-Key must be given once, and be 1 to 255 visible ASCII characters, such as a UUID.")
     client: keys.Key | None = request.scope["state"].get(keys.STATE)
     return hashlib.sha256(f"{client.name if client else ''}\n{given}".encode()).hexdigest()[:32]
 
 
-async def _record(here: Parts, batch: Batch, given: list[str | UrlRefused], *, again: bool) -> list[LineResource]:
+async def _record(here: Parts, batch: Batch, given: list[str | UrlRefused], *, repeatable: bool) -> list[LineResource]:
     base = here.settings.public_url or ""
     additions: dict[str, Addition] = {}
     items: list[LineResource] = []
@@ -131,7 +132,7 @@ async def _record(here: Parts, batch: Batch, given: list[str | UrlRefused], *, a
         if addition is not None and additions.setdefault(addition.id, addition) is not addition:
             item = msgspec.structs.replace(item, outcome="repeated")
         items.append(item)
-    known = await _add(here, batch, list(additions.values()), again=again)
+    known = await _add(here, batch, list(additions.values()), repeatable=repeatable)
     addresses = {address(image, base) for image in known}
     return [
         msgspec.structs.replace(item, outcome="known") if item.outcome == "accepted" and item.image in addresses else item
@@ -151,7 +152,7 @@ def _line(line: str | UrlRefused, batch: str, settings: Settings, base: str) -> 
     return LineResource(url=line, outcome="accepted", image=address(image, base)), Addition(image, url, batch)
 
 
-async def _add(here: Parts, batch: Batch, additions: list[Addition], *, again: bool) -> set[str]:
+async def _add(here: Parts, batch: Batch, additions: list[Addition], *, repeatable: bool) -> set[str]:
     """Adds images and hands them on; those that were known before this batch."""
     known: set[str] = set()
     for start in range(0, len(additions), ADDED_AT_ONCE):
@@ -159,8 +160,8 @@ async def _add(here: Parts, batch: Batch, additions: list[Addition], *, again: b
         added = await here.catalog.add(chunk)
         here.dispatcher.dispatch_all(image for image in added if image)
         known |= {addition.id for addition, image in zip(chunk, added, strict=True) if image is None}
-    if again and known:
-        # Those that an earlier request with the same key has added are no less new.
+    if repeatable and known:
+        # Those that another request with the same key has added, before or at this moment, are no less new.
         known -= await here.catalog.added_by(batch.id, since=batch.added_at)
     return known
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
+MAX_DISCARDED_BYTES = 64 * 1024**2
 _JSON = re.compile(r"\s*application/(?:[a-z0-9.-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 _WHERE = re.compile(r"^(.*?)(?: - at `\$(.*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"field `(.*)`$", re.DOTALL)
@@ -64,6 +65,19 @@ async def read_as(
         raise _bad_body("The body isn't UTF-8.", "", example) from None
     except msgspec.MsgspecError as error:
         raise _bad_body(*_explained(error), example) from None
+
+
+async def discard(request: Request[Any, Any, Any]) -> None:
+    """Takes a body that is announced to be too large, within bounds: who is still sending doesn't see an answer after which the connection is closed."""
+    # Of a body that isn't announced the end may have come; and who expects an answer sends nothing before it (RFC 9110, section 10.1.1).
+    if "content-length" not in request.headers or "expect" in request.headers:
+        return
+    left = MAX_DISCARDED_BYTES
+    while left > 0:
+        event = await request.receive()
+        if event["type"] != "http.request" or not event["more_body"]:
+            return
+        left -= len(event["body"])
 
 
 def _explained(error: msgspec.MsgspecError) -> tuple[str, str]:

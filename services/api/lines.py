@@ -5,11 +5,13 @@ Nothing is recorded before the last of them has come: a request that breaks off,
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from services.api import bodies, parameters
 from services.api.problems import BAD_BODY, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, Problem
@@ -49,7 +51,11 @@ async def read(request: Request[Any, Any, Any]) -> Lines:
     """The URLs of a request. Raises Problem: another media type, no JSON, no URL, too many."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     given = parameters.read(request.scope["query_string"], ("callback_url",))
-    found = await _read_lines(request, _LINES[media_type]) if media_type in _LINES else await _read_json(request)
+    try:
+        found = await _read_lines(request, _LINES[media_type]) if media_type in _LINES else await _read_json(request)
+    except RequestEntityTooLarge:
+        await bodies.discard(request)
+        raise
     if "callback_url" in given:
         found = found._replace(callback_url=given["callback_url"])
     if not found.urls:
@@ -69,7 +75,9 @@ async def _read_json(request: Request[Any, Any, Any]) -> Lines:
                 UNSUPPORTED_MEDIA_TYPE, f"The header Content-Type must say what the body is: one of {accepted}.", headers={"Accept-Post": accepted}
             ) from None
         raise
-    return Lines(list(submissions.urls), hashlib.sha256(await request.body()).hexdigest(), submissions.callback_url)
+    # In a thread: twenty megabytes take long enough that others would wait for it.
+    digest = await asyncio.to_thread(hashlib.sha256, await request.body())
+    return Lines(list(submissions.urls), digest.hexdigest(), submissions.callback_url)
 
 
 def _check_texts(body: bytes) -> None:
@@ -83,7 +91,8 @@ async def _read_lines(request: Request[Any, Any, Any], url_of: Callable[[bytes],
     urls: list[str | UrlRefused] = []
     digest = hashlib.sha256()
     count = 0
-    async for line in _lines(request, digest.update):
+    body = request.stream()
+    async for line in _lines(body, digest.update):
         count += 1
         try:
             url = url_of(line)
@@ -93,15 +102,18 @@ async def _read_lines(request: Request[Any, Any, Any], url_of: Callable[[bytes],
             if url is not None:
                 urls.append(url)
         if len(urls) > MAX_URLS or count > MAX_LINES:
+            # The rest too: a client that is still sending doesn't see an answer after which the connection is closed.
+            async for _ in body:
+                pass
             raise _too_many()
     return Lines(urls, digest.hexdigest())
 
 
-async def _lines(request: Request[Any, Any, Any], see: Callable[[bytes], object]) -> AsyncIterator[bytes]:
+async def _lines(body: AsyncIterator[bytes], see: Callable[[bytes], object]) -> AsyncIterator[bytes]:
     """The lines of a body without their ends, the last one with or without one, and without the mark that some editors begin a text with."""
     mark = BOM_UTF8
     pending: list[bytes] = []
-    async for chunk in request.stream():
+    async for chunk in body:
         see(chunk)
         first, *others = chunk.split(b"\n")
         pending.append(first)

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from services.cli.client import Json
+    from services.cli.link import Json
 
 HEX_BYTES = 512
 _ROW = 16

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable  # noqa: TC003  (Typer resolves annotations at run time)
 from typing import Annotated
 
 import typer
 
 from services.cli.bodies import readable
-from services.cli.client import Json  # noqa: TC001  (likewise)
+from services.cli.each import each
 from services.cli.errors import Failure, Refused
+from services.cli.link import Json  # noqa: TC001  (Typer resolves annotations at run time)
 from services.cli.session import Session, current
 
 app = typer.Typer(name="dead", help="Messages that could not be processed: look, send them again, delete them.", no_args_is_help=True)
@@ -18,6 +18,8 @@ app = typer.Typer(name="dead", help="Messages that could not be processed: look,
 Letters = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids, as `bowerbird dead ls` shows them.", show_default=False)]
 All = Annotated[bool, typer.Option("--all", help="All that are there now.")]
 
+_HINT = "`bowerbird dead ls` lists those that are there."
+_NONE = "There are no dead letters."
 _FACTS = {"id": "id", "queue": "queue", "reason": "reason", "detail": "detail", "type": "type", "message_id": "message id",
           "correlation_id": "correlation id", "content_type": "content type"}  # fmt: skip
 
@@ -33,7 +35,7 @@ def list_letters(context: typer.Context) -> None:
         rows = [(_text(it, "id"), _when(it), *(_text(it, name) for name in ("queue", "reason", "detail", "size"))) for it in letters]
         here.output.table(("id", "when (UTC)", "queue", "reason", "detail", "size"), rows, whole=("id", "reason", "size"))
     else:
-        here.output.say("There are no dead letters.")
+        here.output.say(_NONE)
 
 
 @app.command()
@@ -63,7 +65,8 @@ def show(context: typer.Context, letter: Annotated[str, typer.Argument(metavar="
 def replay(context: typer.Context, letters: Letters = None, *, everything: All = False) -> None:
     """Send them to the queues that they came from, as they were, and take them off the list."""
     here = current(context)
-    _each(here, _named(here, letters, everything=everything), "replayed", lambda letter: f"sent to {here.api.replay(letter).get('queue')} again")
+    named = _named(here, letters, everything=everything)
+    each(here, named, "replayed", lambda letter: f"sent to {here.api.replay(letter).get('queue')} again", hint=_HINT, none=_NONE)
 
 
 @app.command()
@@ -78,14 +81,14 @@ def delete(
     here = current(context)
     named = _named(here, letters, everything=everything)
     what = "a dead letter" if len(named) == 1 else f"{len(named):,} dead letters"
-    if named and not yes and not here.confirm(f"Delete {what} for ever?"):
+    if named and not yes and not here.seams.confirm(f"Delete {what} for ever?"):
         raise Failure("Nothing was deleted.")
 
     def deleted(letter: str) -> str:
         here.api.delete(letter)
         return "deleted"
 
-    _each(here, named, "deleted", deleted)
+    each(here, named, "deleted", deleted, hint=_HINT, none=_NONE)
 
 
 def _named(here: Session, letters: list[str] | None, *, everything: bool) -> list[str]:
@@ -95,31 +98,8 @@ def _named(here: Session, letters: list[str] | None, *, everything: bool) -> lis
     return list(dict.fromkeys(letters or [_text(letter, "id") for letter in here.api.dead_letters()]))
 
 
-def _each(here: Session, letters: list[str], done_as: str, effect: Callable[[str], str]) -> None:
-    """Does it to each; one that is refused doesn't keep the others from it. Raises Failure when one was."""
-    done: list[str] = []
-    refused: dict[str, str] = {}
-    try:
-        for letter in letters:
-            try:
-                here.output.say(f"{letter}  {effect(letter)}")
-                done.append(letter)
-            except Refused as error:
-                refused[letter] = str(error)
-                here.output.complain(_unknown(letter, error))
-    except Failure as failure:
-        raise Failure(f"{failure} {len(done):,} of {len(letters):,} were {done_as} before that.") from None
-    finally:
-        if here.output.as_json:
-            here.output.json({done_as: done, "refused": refused})
-    if not letters:
-        here.output.say("There are no dead letters.")
-    elif refused:
-        raise Failure(f"{len(done):,} of {len(letters):,} were {done_as}.")
-
-
 def _unknown(letter: str, refused: Refused) -> str:
-    return f"{letter}: {refused} `bowerbird dead ls` lists those that are there."
+    return f"{letter}: {refused} {_HINT}"
 
 
 def _when(letter: Json) -> str:

@@ -8,15 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import dead, session
+from services.cli.add import add
 from services.cli.client import Api
 from services.cli.errors import Failure
+from services.cli.export import export
+from services.cli.gallery import open_gallery
+from services.cli.get import get
+from services.cli.link import Link
+from services.cli.listing import list_images
 from services.cli.output import Output, nowhere_to_write, tolerate_narrow_encodings, visible
+from services.cli.remove import remove
 from services.cli.requeue import requeue
+from services.cli.show import show
+from services.cli.stats import stats
+from services.cli.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+_CLIENT = "Client of the HTTP API"
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "add": add, "watch": watch, "ls": list_images, "show": show, "get": get, "export": export, "rm": remove, "stats": stats, "open": open_gallery,
+    "requeue": requeue,
+}  # fmt: skip
 _FLAGS, _VALUED = ("--json",), ("--url", "--key")
 
 
@@ -64,10 +78,11 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 
 
 def _app(services: Mapping[str, tuple[str, Callable[[], int]]]) -> typer.Typer:
-    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     app.callback()(_global_options)
-    app.add_typer(dead.app, rich_help_panel="Client of the HTTP API")
-    app.command(rich_help_panel="Client of the HTTP API")(requeue)
+    for name, command in _COMMANDS.items():
+        app.command(name, rich_help_panel=_CLIENT)(command)
+    app.add_typer(dead.app, rich_help_panel=_CLIENT)
     for name, (meaning, run) in services.items():
         app.command(name, help=meaning, rich_help_panel="Services")(_as_command(run))
     return app
@@ -76,7 +91,7 @@ def _app(services: Mapping[str, tuple[str, Callable[[], int]]]) -> typer.Typer:
 def _global_options(
     context: typer.Context,
     *,
-    url: Annotated[str, typer.Option("--url", envvar="BOWERBIRD_URL", help="Where the api is.")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option("--url", envvar="BOWERBIRD_URL", help="Where the api is.")] = session.DEFAULT_URL,
     key: Annotated[
         str | None,
         typer.Option("--key", envvar="BOWERBIRD_KEY", show_default=False, help="A key of the api; the variable keeps it out of the process list."),
@@ -88,9 +103,9 @@ def _global_options(
     `--url`, `--key` and `--json` may stand before or after the command. Exit codes: 0 done, 1 failed, 2 wrong usage.
     """
     seams: session.Seams = context.obj
-    api = Api(session.address(url), session.key(key), transport=seams.transport)
+    api = Api(Link(session.address(url), session.key(key), transport=seams.transport))
     context.call_on_close(api.close)
-    context.obj = session.Session(api, Output(as_json=as_json), seams.confirm or session.confirm)
+    context.obj = session.session(api, Output(as_json=as_json), seams)
 
 
 def _as_command(run: Callable[[], int]) -> Callable[[], None]:

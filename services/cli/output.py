@@ -35,7 +35,8 @@ class Output:
     def __init__(self, *, as_json: bool, out: Console | None = None, err: Console | None = None) -> None:
         self.as_json = as_json
         self._out = out or Console()
-        self._err = err or Console(stderr=True)
+        self.progress = err or Console(stderr=True)
+        """Where it is shown how far a command has come, and what hinders it: standard error."""
 
     @property
     def for_people(self) -> bool:
@@ -46,9 +47,18 @@ class Output:
         """A JSON document."""
         self._out.file.write(json.dumps(value, indent=2) + "\n")
 
+    def json_line(self, value: object) -> None:
+        """A JSON document on a line of its own: for lists that may be long."""
+        self._out.file.write(json.dumps(value) + "\n")
+
+    def row(self, cells: Iterable[str]) -> None:
+        """A line with tabs between its fields, at once: what a table is for programs."""
+        self._out.file.write("\t".join(visible(cell) for cell in cells) + "\n")
+        self._out.file.flush()
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()) -> None:
         """Rows under headings. On a terminal, the columns in `whole` are never broken, and the first two make the row's title where it is narrow."""
-        shown = [[visible(cell) for cell in row] for row in rows]
+        columns, *shown = ([visible(cell) for cell in row] for row in (columns, *rows))
         if not self._out.is_terminal:
             self._out.file.writelines("\t".join(row) + "\n" for row in [columns, *shown])
             return
@@ -60,7 +70,7 @@ class Output:
             return
         table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column, no_wrap=column in whole, overflow="fold", justify="right" if column == "size" else "left")
+            table.add_column(Text(column), no_wrap=column in whole, overflow="fold", justify="right" if column == "size" else "left")
         for row in shown:
             table.add_row(*map(Text, row))  # Text: nothing in it is markup
         self._out.print(table)
@@ -83,7 +93,8 @@ class Output:
 
     def complain(self, sentence: str) -> None:
         """A sentence on standard error."""
-        self._err.file.write(visible(sentence) + "\n")
+        # Through the console, which knows what else it is drawing there.
+        self.progress.print(Text(visible(sentence)), soft_wrap=True, highlight=False)
 
 
 def tolerate_narrow_encodings() -> None:

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from services.cli.client import Status  # noqa: TC001  (Typer resolves annotations at run time)
+from services.cli.client import Waiting  # noqa: TC001  (Typer resolves annotations at run time)
 from services.cli.session import current
 
 
 def requeue(
     context: typer.Context,
-    status: Annotated[Status, typer.Option("--status", help="Which images: those with this status.", show_default=False)],
+    status: Annotated[Waiting, typer.Option("--status", help="Which images: those with this status.", show_default=False)],
 ) -> None:
     """Download afresh all images with a status: `queued` ones that a wiped broker lost, or those that `failed`."""
     here = current(context)

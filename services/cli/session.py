@@ -1,13 +1,19 @@
-"""What a command works with: the api that the global options name, its output, and a way to ask the person."""
+"""What a command works with: the api that the global options name, its output, and what tests replace."""
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+import webbrowser
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
 import typer
+
+from services.cli.errors import Failure, Refused
+from services.cli.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,12 +22,31 @@ if TYPE_CHECKING:
     from services.cli.output import Output
 
 
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+def confirm(question: str) -> bool:
+    """Asks on standard error, so that standard output stays the command's own. Without a person to ask, wrong usage."""
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("There is nobody to ask on standard input: add --yes if you mean it.", param_hint="--yes")
+    return typer.confirm(question, err=True)
+
+
+def standard_input(size: int) -> bytes:
+    """Up to so many bytes of standard input, as soon as there are some; none at its end."""
+    # Unbuffered: Python couldn't end while a thread of ours waits within its buffer.
+    return os.read(0, size)
+
+
 @dataclass(frozen=True)
 class Seams:
-    """What tests replace: the network, and the person at the terminal."""
+    """What tests replace: the network, the person at the terminal and what they type, their browser, and the time that passes."""
 
     transport: httpx.BaseTransport | None = None
-    confirm: Callable[[str], bool] | None = None
+    confirm: Callable[[str], bool] = confirm
+    read: Callable[[int], bytes] = standard_input
+    browse: Callable[[str], bool] = webbrowser.open
+    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True)
@@ -30,20 +55,36 @@ class Session:
 
     api: Api
     output: Output
-    confirm: Callable[[str], bool]
+    seams: Seams
+    patience: Patience
+
+    @property
+    def patient(self) -> Api:
+        """The api, asked again when it doesn't answer for a while: for work that is long, and safe to repeat."""
+        return self.api.patient(self.patience)
+
+    def named(self, name: str) -> str:
+        """The id of an image or page, from its id, its address or its URL. Raises Failure, which repeats the name."""
+        try:
+            return self.api.id_of(name)
+        except Refused as refused:
+            raise Failure(f"{name}: {refused}") from None
+
+    def command(self, *words: str) -> str:
+        """A command to type next, for the same api."""
+        named = os.environ.get("BOWERBIRD_URL", DEFAULT_URL).rstrip("/") == self.api.shown.rstrip("/")
+        return " ".join(("bowerbird", *words, *(() if named else ("--url", self.api.shown))))
+
+
+def session(api: Api, output: Output, seams: Seams) -> Session:
+    """A session of a run that begins."""
+    return Session(api, output, seams, Patience(output.complain, sleep=seams.sleep))
 
 
 def current(context: typer.Context) -> Session:
     """The session of a command."""
-    session: Session = context.obj
-    return session
-
-
-def confirm(question: str) -> bool:
-    """Asks on standard error, so that standard output stays the command's own. Without a person to ask, wrong usage."""
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("There is nobody to ask on standard input: add --yes if you mean it.", param_hint="--yes")
-    return typer.confirm(question, err=True)
+    here: Session = context.obj
+    return here
 
 
 def address(value: str) -> httpx.URL:

@@ -9,7 +9,7 @@ import msgspec
 from shared.batching import Batcher
 from shared.broker import Publication
 from shared.deliveries import Delivery, Kind, delivery_id
-from shared.events import ImageStored
+from shared.events import ImageStored, PageExpanded
 from shared.status import now
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ class Callbacks:
         self._base = base
         self._records: Batcher[Delivery, CallbackRequested | None] = Batcher(deliveries.record, max_items=BATCH_ITEMS)
 
-    async def for_image(self, event: ImageStored | ImageFailed, callback: str, source_url: str | None = None) -> list[Publication]:
+    async def for_image(self, event: ImageStored | ImageFailed | PageExpanded, callback: str, source_url: str | None = None) -> list[Publication]:
         """Tells `callback` what has become of an image. `source_url` is the image's, which image-failed doesn't carry."""
-        kind = Kind.IMAGE_STORED if isinstance(event, ImageStored) else Kind.IMAGE_FAILED
-        return await self._tell(event.image, event.revision, kind, callback, image_payload(event, self._base, source_url))
+        payload = image_payload(event, self._base, source_url)
+        return await self._tell(event.image, event.revision, Kind(payload["type"]), callback, payload)
 
     async def for_batch(self, batch_id: str, counts: Mapping[Status, int], total: int, callback: str, at: datetime) -> list[Publication]:
         """Tells `callback` that nothing more will happen to any image of a batch: once, however often this is called."""
@@ -59,7 +59,7 @@ class Callbacks:
         return [Publication(request)] if request else []
 
 
-def image_payload(event: ImageStored | ImageFailed, base: str, source_url: str | None = None) -> Json:
+def image_payload(event: ImageStored | ImageFailed | PageExpanded, base: str, source_url: str | None = None) -> Json:
     """What is said of an image: members of GET /images/{id}, by the same names. "thin" would have everybody ask for them at once."""
     own = f"{base}/images/{event.image}"
     if isinstance(event, ImageStored):
@@ -70,6 +70,14 @@ def image_payload(event: ImageStored | ImageFailed, base: str, source_url: str |
             "error": None, "links": {"self": own, "content": content},
         }  # fmt: skip
         return _message(Kind.IMAGE_STORED, event.stored_at, data)
+    if isinstance(event, PageExpanded):
+        data = {
+            "id": event.image,
+            "status": "expanded",
+            "source_url": event.url,
+            "links": {"self": own, "images": f"{base}/images?page={event.image}"},
+        }
+        return _message(Kind.PAGE_EXPANDED, event.expanded_at, data)
     data = {
         "id": event.image, "status": "failed", "source_url": source_url, "error": {"reason": event.reason, "detail": event.detail},
         "links": {"self": own},

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from shared.events import DownloadDelayed, Event, ImageFetched, ImagePart, ImageUnchanged, PageScanned
     from shared.image import Image, Standing
 
-BATCH_ITEMS = 64
-BATCH_BYTES = 16 * 1024 * 1024
+BATCH_ITEMS = 32
+BATCH_BYTES = 4 * 1024 * 1024
 WRITERS = 2
 """One batch is being encoded while the other's journal is being written."""
 
@@ -74,7 +74,7 @@ class Handlers:
             return []
         if image.status == Status.EXPANDED:
             await self._pages.refresh(image.id, before=event.checked_at)
-            return [Publication(_page_expanded(event, image))]
+            return await self._tell(_page_expanded(event, image), image)
         return await self._tell(_still_stored(image, event), image) if image.status == Status.STORED else []
 
     async def on_page_scanned(self, event: PageScanned) -> list[Publication]:
@@ -83,7 +83,7 @@ class Handlers:
         [standing] = await self._hold([event], [Status.FAILED if failed else Status.EXPANDED])
         if standing is None:
             return []
-        return await self._tell(_image_failed(failed, standing), standing) if failed else [Publication(_page_expanded(event, standing))]
+        return await self._tell(_image_failed(failed, standing) if failed else _page_expanded(event, standing), standing)
 
     async def on_download_delayed(self, event: DownloadDelayed) -> list[Publication]:
         """One attempt more in the image's history."""
@@ -137,7 +137,7 @@ class Handlers:
         due = [(event.revision, status) for event, status in zip(events, statuses, strict=True)]
         return [one if one and one[:2] == wanted else None for one, wanted in zip(found, due, strict=True)]
 
-    async def _tell(self, event: ImageStored | ImageFailed, image: Standing | Image) -> list[Publication]:
+    async def _tell(self, event: ImageStored | ImageFailed | PageExpanded, image: Standing | Image) -> list[Publication]:
         """Whoever listens, and the one who asked to be told."""
         told = await self._callbacks.for_image(event, image.callback, image.url) if image.callback else []
         return [Publication(event), *told]

@@ -33,15 +33,18 @@ class Pages:
     async def expand(self, event: PageScanned) -> DownloadFailed | None:
         """Adds and binds a page's images, unbinds those that left it, and has the others downloaded again if the page was scanned before.
 
-        Returns the failure instead if the URL gave an image before: a copy that is held isn't given up for a page.
+        Returns the failure instead if the URL gave an image before: a copy that is held isn't given up for a page. Or if nobody asked for
+        the URL but a page that has it as an image: pages that name pages could keep us busy for ever.
         """
         page = await self._images.get(event.image)
         if page is None or page.revision != event.revision:  # deleted, or asked for anew
             return None
         if page.file is not None:
-            failed = _no_image_any_more(event)
-            await self._images.settle(outcomes.unfetched(failed))
-            return failed
+            return await self._fail(event, "The URL gives a page now; the image that it gave before is kept.")
+        if page.found:
+            return await self._fail(
+                event, "The URL gives a page, where a page has it for an image. Pages on pages are not followed; PUT of its own URL does that."
+            )
         found = _additions(event)
         added = [image for image in await self._images.add(found) if image] if found else []
         await self._images.unbind(page.id, keep=[addition.id for addition in found])
@@ -64,6 +67,14 @@ class Pages:
         if await self._images.refresh_all(page, before=before):
             await self._dispatch(page)
 
+    async def _fail(self, event: PageScanned, detail: str) -> DownloadFailed:
+        failed = DownloadFailed(
+            image=event.image, revision=event.revision, attempt=event.attempt, reason=Reason.NOT_AN_IMAGE, detail=detail,
+            failed_at=event.scanned_at, took_ms=event.took_ms,
+        )  # fmt: skip
+        await self._images.settle(outcomes.unfetched(failed))
+        return failed
+
     async def _dispatch(self, page: str) -> None:
         self._dispatcher.dispatch_all(await self._images.undispatched(before=datetime.now(UTC), limit=MAX_DISPATCHED, owner=page))
 
@@ -80,10 +91,3 @@ def _additions(event: PageScanned) -> list[Addition]:
         if image != event.image:
             additions.setdefault(image, Addition(image, url, event.image, found=True, alternatives=event.alternatives.get(href, ())))
     return list(additions.values())
-
-
-def _no_image_any_more(event: PageScanned) -> DownloadFailed:
-    return DownloadFailed(
-        image=event.image, revision=event.revision, attempt=event.attempt, reason=Reason.NOT_AN_IMAGE,
-        detail="The URL gives a page now; the image that it gave before is kept.", failed_at=event.scanned_at, took_ms=event.took_ms,
-    )  # fmt: skip

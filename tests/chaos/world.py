@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import socket
 import subprocess
@@ -12,7 +11,7 @@ import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
@@ -21,7 +20,9 @@ from services.local.children import Child
 from services.local.mongodb import MongoDB
 from services.local.rabbitmq import RabbitMQ
 from tests.chaos.proxy import Proxy
-from tests.origin import Origin, body, image, sequence, status
+from tests.chaos.told import SECRET
+from tests.origin import Origin
+from tests.receiver import Receiver
 
 if TYPE_CHECKING:
     import random
@@ -29,19 +30,28 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("api", "fetcher", "storer")
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 RETRY_DELAYS = "1s,3s,10s,20s"
+KEEP_UNREFERENCED = "1m"
+"""The least: so that housekeeping is at work meanwhile."""
+
+
+class Outside(NamedTuple):
+    """What isn't ours, and isn't broken: who is asked, and who is told."""
+
+    origin: Origin
+    receiver: Receiver
 
 
 class World:
     """Everything, running. Its faults are methods; each of them mends itself before it returns, except for what a restart mends."""
 
-    def __init__(self, rabbitmq: RabbitMQ, mongodb: MongoDB, amqp: Proxy, mongo: Proxy, origin: Origin, api_port: int, log: Path) -> None:
+    def __init__(self, rabbitmq: RabbitMQ, mongodb: MongoDB, amqp: Proxy, mongo: Proxy, outside: Outside, api_port: int, log: Path) -> None:
         self.rabbitmq = rabbitmq
         self.mongodb = mongodb
         self.amqp = amqp
         self.mongo = mongo
-        self.origin = origin
+        self.origin = outside.origin
+        self.receiver = outside.receiver
         self.base = f"http://127.0.0.1:{api_port}"
         self.mongo_url = mongodb.mongo_url
         self._environ = {
@@ -53,6 +63,8 @@ class World:
             "BOWERBIRD_FETCH_PORTS": "1-65535",
             "BOWERBIRD_RETRY_DELAYS": RETRY_DELAYS,
             "BOWERBIRD_GRACE": "5s",
+            "BOWERBIRD_WEBHOOK_SECRET": SECRET,
+            "BOWERBIRD_KEEP_UNREFERENCED": KEEP_UNREFERENCED,
             "PYTHONPATH": str(ROOT),
         }
         self.services = {
@@ -144,10 +156,11 @@ async def world(folder: Path) -> AsyncIterator[World]:
         mongo = await stack.enter_async_context(Proxy(chosen.mongodb))
         # In a thread of its own, so that what the run does here never slows it.
         origin = stack.enter_context(Origin("127.77.0.1"))
+        receiver = await stack.enter_async_context(Receiver("127.77.0.2"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        made = World(rabbitmq, mongodb, amqp, mongo, origin, port, folder / "services.log")
+        made = World(rabbitmq, mongodb, amqp, mongo, Outside(origin, receiver), port, folder / "services.log")
         stack.push_async_callback(made.stop)
         await made.start()
         await until_ready(made, seconds=60)
@@ -164,25 +177,3 @@ async def until_ready(made: World, *, seconds: float) -> float:
                     return time.monotonic() - started
             await asyncio.sleep(0.1)
     raise AssertionError(f"not ready again within {seconds:g} s")
-
-
-def publish_images(origin: Origin, count: int, chance: random.Random) -> dict[str, str | None]:
-    """Puts `count` URLs on the origin: what the sha256 of each will be, None for what will fail.
-
-    One in twenty is gone, one in ten fails once before it comes, and one in ten has the bytes of another.
-    """
-    expected: dict[str, str | None] = {}
-    pictures: list[bytes] = []
-    for number in range(count):
-        kind = chance.random()
-        if kind < 0.05:
-            expected[origin.on(f"/{number}.gone", status(404))] = None
-            continue
-        if pictures and kind < 0.15:
-            picture = chance.choice(pictures)
-        else:
-            picture = image(FORMATS[number % len(FORMATS)], (chance.randrange(20, 300), chance.randrange(20, 300)), seed=number)
-            pictures.append(picture)
-        behaviour = sequence(status(503), body(picture)) if kind > 0.9 else body(picture)
-        expected[origin.on(f"/{number}.img", behaviour)] = hashlib.sha256(picture).hexdigest()
-    return expected

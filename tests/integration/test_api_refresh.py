@@ -157,7 +157,7 @@ async def test_the_same_bytes_again_are_no_version(api: Api) -> None:
     await api.fetched(ID, OLD, etag='"new"')
     after = await look(api)
     assert (after["status"], await versions(api)) == ("stored", [])
-    assert after["checked_at"] > before["checked_at"]
+    assert datetime.fromisoformat(after["checked_at"]) > datetime.fromisoformat(before["checked_at"])
     image = await api.parts.catalog.get(ID)
     assert image is not None
     assert image.etag == '"new"'

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aio_pika
@@ -172,9 +171,8 @@ async def test_the_same_large_image_from_two_urls_at_once_is_one_file_and_no_chu
     async with world.storers(2):
         await world.publish([event for one in made for event in one.parts])
         await until(lambda: chunks(world, 9))
-        await world.publish([one.fetched for one in made for _ in range(2)])
-        for one in made:
-            await until(partial(world.stored, one))
+    await world.publish([one.fetched for one in made for _ in range(2)])
+    await world.ending.work_off(lambda: world.storers(2))
     # Before any sweep.
     assert await world.mongo["fs.files"].count_documents({"metadata.sha256": first.fetched.sha256}) == 1
     assert await world.mongo["fs.chunks"].count_documents({}) == 3
@@ -331,6 +329,7 @@ HOSTILE: dict[str, tuple[Callable[[Large], list[events.Event]], str]] = {
     "too many parts": (with_parts(lambda one: [replace(one.fetched, parts=2**31, size=2**51)]), "Parts of the image"),
     "no size": (with_parts(lambda one: [replace(one.fetched, size=0)]), "Parts of the image"),
     "another size": (with_parts(lambda one: [replace(one.fetched, size=one.fetched.size + 1)]), "Parts of the image"),
+    "another size, and no parts yet": (lambda one: [replace(one.fetched, size=1)], "Parts of the image"),
     "no file's name": (lambda one: [replace(one.parts[0], file="$gt")], "It is no event"),
     "a part beyond": (with_parts(lambda one: [replace(one.parts[0], number=3), one.fetched]), "Parts of the image"),
     "a short part": (lambda one: [replace(one.parts[0], body=b"short"), one.parts[1], one.parts[2], one.fetched], "Parts of the image"),

@@ -14,6 +14,7 @@ from services.storer.callbacks import Callbacks
 from services.storer.completion import Completion
 from shared import events, urls
 from shared.batches import Batches, Fates
+from shared.catalog import Catalog
 from shared.deliveries import Deliveries
 from shared.errors import Reason
 from shared.image import Addition
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from shared.blobs import Blobs
     from shared.broker import Publication
-    from shared.catalog import Catalog
     from shared.image import Image
     from shared.mongo import Mongo
 
@@ -81,11 +81,11 @@ class Storer:
             events.PageScanned(image=image, revision=revision, url=url, scanned_at=now(), images=list(images), **more)
         )
 
-    async def store(self, url: str, body: bytes = b"bytes", **more: Any) -> list[Publication]:
+    async def store(self, url: str, body: bytes = b"bytes", *, revision: int | None = None, **more: Any) -> list[Publication]:
         image = await self.image(url)
         return await self.handlers.on_image_fetched(
             events.ImageFetched(
-                image=image.id, revision=image.revision, url=url, final_url=url, fetched_at=now(), took_ms=7, format="jpeg",
+                image=image.id, revision=revision or image.revision, url=url, final_url=url, fetched_at=now(), took_ms=7, format="jpeg",
                 content_type="image/jpeg", width=3, height=2, sha256=hashlib.sha256(body).hexdigest(), body=body, **more,
             )
         )  # fmt: skip
@@ -161,6 +161,19 @@ async def test_an_image_may_belong_to_many_pages_and_is_downloaded_once(storer: 
         await storer.scan(page, A)
     assert storer.dispatcher.taken() == [A]
     assert (await storer.image(A)).owners == [id_of(page) for page in pages]
+
+
+async def test_an_image_that_goes_with_another_page_just_when_this_one_takes_it_is_added_again(storer: Storer, mongo: Mongo) -> None:
+    class Late(Catalog):
+        async def _claim(self, additions: Iterable[Addition]) -> None:
+            assert await self.delete_images_of(id_of(PAGE)) == 1
+            await super()._claim(additions)
+
+    await storer.add(PAGE)
+    await storer.scan(PAGE, A)
+    added = await Late(mongo).add([Addition(id_of(url), urls.parse(url), BATCH) for url in (B, A)])
+    assert [image and image.url for image in added] == [B, A]
+    assert (await storer.image(A)).owners == [BATCH]
 
 
 async def test_an_image_remembers_a_limited_number_of_pages_the_newest(storer: Storer, mongo: Mongo) -> None:
@@ -245,6 +258,32 @@ async def test_a_url_that_gave_a_page_and_gives_an_image_now_is_an_image(storer:
     await storer.store(PAGE)
     image = await storer.image(PAGE)
     assert (image.status, image.page, image.format) == (Status.STORED, None, "jpeg")
+    assert (await storer.image(A)).owners == []
+
+
+async def test_bytes_of_a_former_revision_take_no_image_from_a_page(storer: Storer) -> None:
+    await storer.add(PAGE)
+    late = (await storer.image(PAGE)).revision
+    await storer.fail(PAGE)
+    await storer.catalog.refresh(id_of(PAGE))
+    await storer.scan(PAGE, A)
+    await storer.store(PAGE, revision=late)
+    assert (await storer.image(PAGE)).status == Status.EXPANDED
+    assert (await storer.image(A)).owners == [id_of(PAGE)]
+
+
+async def test_a_page_that_nobody_asked_for_but_a_page_is_not_followed(storer: Storer) -> None:
+    await storer.add(PAGE)
+    await storer.scan(PAGE, A, B)
+    [told] = await storer.scan(A, C)
+    image = await storer.image(A)
+    assert isinstance(told.event, events.ImageFailed)
+    assert (image.status, image.page, image.error and image.error["reason"]) == (Status.FAILED, None, "not_an_image")
+    assert await storer.catalog.get(id_of(C)) is None
+    await storer.add(B)  # asked for by its own URL too
+    [told] = await storer.scan(B, C)
+    assert isinstance(told.event, events.PageExpanded)
+    assert (await storer.image(B)).status == Status.EXPANDED
 
 
 async def test_an_unchanged_image_is_confirmed_and_told_of(storer: Storer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -105,6 +106,15 @@ def test_the_reference_shows_every_operation_and_every_example() -> None:
             assert f"<h2 id={operation['operationId']}>" in page
     for _, _, example in EXAMPLES:
         assert docs._code(example) in page
+
+
+def test_the_readme_names_every_path_and_every_filter() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    table = readme[readme.index("## The API") : readme.index("With `BOWERBIRD_API_KEYS`")]
+    for path, operations in openapi.document()["paths"].items():
+        assert re.sub(r"{(?!sha256)[a-z]+}", "{id}", path) in table
+        for parameter in operations.get("get", {}).get("parameters", ()) if path == "/images" else ():
+            assert f"{parameter['name']}=" in table
 
 
 def test_every_operation_says_how_it_can_fail() -> None:

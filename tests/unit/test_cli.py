@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -19,15 +19,8 @@ from rich.console import Console
 from services.cli.bodies import readable
 from services.cli.main import hoisted, main
 from services.cli.output import Output, visible
-from services.cli.session import Seams
+from tests.cli import HOSTILE, ROOT, Answers, problem
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Answer = Callable[[httpx.Request], httpx.Response]
-
-ROOT = Path(__file__).parents[2]
-HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202ecod.exe\u2028\ud800"
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -37,33 +30,6 @@ def letter(name: str = "a" * 26, **more: Any) -> dict[str, Any]:
         "type": None, "message_id": "m", "correlation_id": "c", "content_type": "application/json", "headers": {"v": 1}, "size": 7,
         "body": '{"x":1}', "body_encoding": "utf-8", "body_truncated": False, **more,
     }  # fmt: skip
-
-
-def problem(status: int, detail: str, **headers: str) -> httpx.Response:
-    body = {"type": "/problems/x", "title": "X", "status": status, "detail": detail, "instance": "urn:uuid:7"}
-    return httpx.Response(status, content=json.dumps(body), headers={"content-type": "application/problem+json", **headers})
-
-
-class Api:
-    """An api whose answers are given, and what it was asked."""
-
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
-        self.answers = list(answers)
-        self.asked: list[str] = []
-        self.requests: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(f"{request.method} {request.url.raw_path.decode()}")
-        self.requests.append(request)
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def run(self, *arguments: str, says: bool | None = None) -> int:
-        """The exit code of a command that uses it; `says` is what the person answers."""
-        confirm = None if says is None else lambda _: bool(says)
-        return main(arguments, services={}, seams=Seams(httpx.MockTransport(self), confirm))
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +42,7 @@ Captured = pytest.CaptureFixture[str]
 
 
 def test_all_pages_are_listed_whatever_the_api_calls_itself(capsys: Captured) -> None:
-    api = Api(
+    api = Answers(
         httpx.Response(200, json={"items": [letter("a"), letter("b")], "next": "https://elsewhere.example/dead-letters?limit=500&cursor=xyz"}),
         httpx.Response(200, json={"items": [letter("c")], "next": None}),
     )
@@ -91,7 +57,7 @@ def test_all_pages_are_listed_whatever_the_api_calls_itself(capsys: Captured) ->
 
 def test_json_is_what_the_api_said(capsys: Captured) -> None:
     letters = [letter(detail=HOSTILE, new_field=[1])]
-    assert Api(httpx.Response(200, content=json.dumps({"items": letters, "next": None}))).run("dead", "ls", "--json") == 0
+    assert Answers(httpx.Response(200, content=json.dumps({"items": letters, "next": None}))).run("dead", "ls", "--json") == 0
     out = capsys.readouterr().out
     assert json.loads(out) == letters
     assert out.isascii()
@@ -102,13 +68,13 @@ def test_json_is_what_the_api_said(capsys: Captured) -> None:
 def test_nothing_hostile_reaches_the_terminal_raw(arguments: tuple[str, ...], capsys: Captured) -> None:
     bad = letter(detail=HOSTILE, queue=HOSTILE, reason=HOSTILE, type=HOSTILE, body=HOSTILE, died_at=HOSTILE, headers={HOSTILE: {HOSTILE: [HOSTILE]}})
     body = {**bad, "items": [bad], "next": None}
-    assert Api(httpx.Response(200, content=json.dumps(body))).run(*arguments) == 0
+    assert Answers(httpx.Response(200, content=json.dumps(body))).run(*arguments) == 0
     assert _harmless(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("status", [404, 400, 503])
 def test_nor_does_what_a_problem_says(status: int, capsys: Captured) -> None:
-    assert Api(problem(status, HOSTILE)).run("dead", "show", "a") == 1
+    assert Answers(problem(status, HOSTILE)).run("dead", "show", "a") == 1
     assert _harmless(capsys.readouterr().err)
 
 
@@ -159,12 +125,12 @@ def test_a_body_is_shown_as_what_it_is(fields: dict[str, Any], kind: str, shown:
 
 
 def test_a_body_does_not_pass_for_what_is_said_of_it(capsys: Captured) -> None:
-    assert Api(httpx.Response(200, json=letter(body="a\nqueue: mine\r\n\x1b[H"))).run("dead", "show", "a") == 0
+    assert Answers(httpx.Response(200, json=letter(body="a\nqueue: mine\r\n\x1b[H"))).run("dead", "show", "a") == 0
     assert capsys.readouterr().out.endswith("header v: 1\nbody: text, 18 bytes\n  a\n  queue: mine\n  \\x1b[H\n")
 
 
 def test_each_is_replayed_and_one_that_is_unknown_keeps_no_other_from_it(capsys: Captured) -> None:
-    api = Api(
+    api = Answers(
         httpx.Response(202, json={"replayed": "a", "queue": "q"}),
         problem(404, "No dead letter has this id."),
         httpx.Response(202, json={"queue": "q"}),
@@ -184,13 +150,13 @@ def test_all_of_them_are_those_that_were_there_before_the_first_was_done() -> No
     pages = [
         httpx.Response(200, json={"items": [letter(name)], "next": following}) for name, following in (("a", "/dead-letters?cursor=b"), ("b", None))
     ]
-    api = Api(*pages, *[httpx.Response(202, json={"queue": "q"})] * 2)
+    api = Answers(*pages, *[httpx.Response(202, json={"queue": "q"})] * 2)
     assert api.run("dead", "replay", "--all") == 0
     assert [asked.split("?")[0] for asked in api.asked] == ["GET /dead-letters"] * 2 + ["POST /dead-letters/a/replay", "POST /dead-letters/b/replay"]
 
 
 def test_an_outage_ends_it_and_says_how_far_it_came(capsys: Captured) -> None:
-    api = Api(httpx.Response(204), problem(503, "It doesn't answer; try again.", **{"retry-after": "2"}))
+    api = Answers(httpx.Response(204), problem(503, "It doesn't answer; try again.", **{"retry-after": "2"}))
     assert api.run("dead", "delete", "a", "b", "c", "--yes", "--json") == 1
     said = capsys.readouterr()
     assert json.loads(said.out) == {"deleted": ["a"], "refused": {}}
@@ -198,27 +164,27 @@ def test_an_outage_ends_it_and_says_how_far_it_came(capsys: Captured) -> None:
 
 
 def test_nothing_is_deleted_without_a_yes(capsys: Captured) -> None:
-    api = Api()
-    assert api.run("dead", "delete", "a", says=False) == 1
+    api = Answers()
+    assert api.run("dead", "delete", "a", confirm=lambda _: False) == 1
     assert (api.asked, capsys.readouterr().err) == ([], "Nothing was deleted.\n")
-    assert Api(httpx.Response(204)).run("dead", "delete", "a", says=True) == 0
+    assert Answers(httpx.Response(204)).run("dead", "delete", "a", confirm=lambda _: True) == 0
 
 
 def test_where_there_is_nobody_to_ask_it_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    api = Api()
+    api = Answers()
     assert api.run("dead", "delete", "a") == 2
     assert "--yes" in capsys.readouterr().err
     assert api.asked == []
 
 
 def test_all_of_none_is_done(capsys: Captured) -> None:
-    assert Api(httpx.Response(200, json={"items": [], "next": None})).run("dead", "delete", "--all") == 0
+    assert Answers(httpx.Response(200, json={"items": [], "next": None})).run("dead", "delete", "--all") == 0
     assert capsys.readouterr().out == "There are no dead letters.\n"
 
 
 def test_a_requeue_is_repeated_while_there_are_more_but_for_those_that_were_requeued(capsys: Captured) -> None:
-    api = Api(*(httpx.Response(202, json={"requeued": count, "more": count == 10_000, "before": "T"}) for count in (10_000, 10_000, 7)))
+    api = Answers(*(httpx.Response(202, json={"requeued": count, "more": count == 10_000, "before": "T"}) for count in (10_000, 10_000, 7)))
     assert api.run("requeue", "--status", "queued", "--json") == 0
     assert [json.loads(request.content).get("before") for request in api.requests] == [None, "T", "T"]
     assert json.loads(capsys.readouterr().out) == {"status": "queued", "requeued": 20_007}
@@ -226,7 +192,7 @@ def test_a_requeue_is_repeated_while_there_are_more_but_for_those_that_were_requ
 
 @pytest.mark.parametrize(("count", "sentence"), [(0, "No image is delayed: there is"), (1, "1 image is being"), (1234, "1,234 images are being")])
 def test_a_requeue_says_how_many(count: int, sentence: str, capsys: Captured) -> None:
-    assert Api(httpx.Response(202, json={"requeued": count, "more": False})).run("requeue", "--status=delayed") == 0
+    assert Answers(httpx.Response(202, json={"requeued": count, "more": False})).run("requeue", "--status=delayed") == 0
     assert capsys.readouterr().out.startswith(sentence)
 
 
@@ -253,7 +219,7 @@ def test_a_requeue_says_how_many(count: int, sentence: str, capsys: Captured) ->
     ],
 )
 def test_whatever_goes_wrong_is_one_sentence_and_exit_code_1(answer: httpx.Response | Exception, sentence: str, capsys: Captured) -> None:
-    assert Api(answer).run("dead", "ls", "--url", "http://user:password@127.0.0.1:1") == 1
+    assert Answers(answer).run("dead", "ls", "--url", "http://user:password@127.0.0.1:1") == 1
     said = capsys.readouterr()
     assert sentence in said.err
     assert len(said.err.splitlines()) == 1
@@ -262,7 +228,7 @@ def test_whatever_goes_wrong_is_one_sentence_and_exit_code_1(answer: httpx.Respo
 
 
 def test_a_key_that_is_not_known_is_not_asked_for_again(capsys: Captured) -> None:
-    assert Api(problem(401, "x")).run("dead", "ls", "--key", "sesame") == 1
+    assert Answers(problem(401, "x")).run("dead", "ls", "--key", "sesame") == 1
     assert "doesn't know this key" in capsys.readouterr().err
 
 
@@ -285,7 +251,7 @@ def test_a_key_that_is_not_known_is_not_asked_for_again(capsys: Captured) -> Non
     ],
 )
 def test_wrong_usage_ends_with_2_before_anything_is_asked(arguments: tuple[str, ...], capsys: Captured) -> None:
-    assert Api().run(*arguments) == 2
+    assert Answers().run(*arguments) == 2
     said = capsys.readouterr()
     assert "Usage" in said.out + said.err
     assert "same" not in said.out + said.err
@@ -294,7 +260,7 @@ def test_wrong_usage_ends_with_2_before_anything_is_asked(arguments: tuple[str, 
 def test_the_environment_names_the_api_and_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOWERBIRD_URL", "http://[::1]:8123")
     monkeypatch.setenv("BOWERBIRD_KEY", "k")
-    api = Api(httpx.Response(200, json=letter()))
+    api = Answers(httpx.Response(200, json=letter()))
     assert api.run("dead", "show", "a") == 0
     [request] = api.requests
     assert (str(request.url), request.headers["authorization"]) == ("http://[::1]:8123/dead-letters/a", "Bearer k")
@@ -334,3 +300,10 @@ def test_output_that_cannot_be_written_is_a_sentence() -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([sys.executable, "-m", "services", "--help"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "The output can't be written: No space left on device.\n")
+
+
+def test_it_is_light() -> None:
+    # Its own processor time, the least of some: what else the machine does isn't counted.
+    code = "import time, services.cli.main; print(time.process_time())"
+    times = [float(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout) for _ in range(5)]
+    assert min(times) < 0.4

@@ -1,0 +1,125 @@
+"""From POST to stored: the project, its peers and the machine's own limit in turns, so that all of them meet the same machine."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING
+
+from bench import limits, machine, peers
+from bench.load import load, request
+from bench.measure import BenchError, Section, Table, ratios
+from bench.peers import Peers
+from bench.world import default_processes, project, room, shown
+
+if TYPE_CHECKING:
+    from bench.origin import Origin
+    from bench.world import Project, Room, World
+
+NAME = "end-to-end"
+TITLE = "End to end: POST accepted to stored"
+GOAL_SIZE = "80 KB"
+OURS, LIMIT = "bowerbird", "the machine's own limit"
+FIRST_MILESTONE = 900.0
+GOALS = {"img2dataset": 2.0, "scrapy": 4.0, LIMIT: 0.5}
+CONNECTIONS = 32
+SECONDS = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Post:
+    """The request that submits image `number`."""
+
+    origin: Origin
+    size: str
+
+    def __call__(self, number: int) -> bytes:
+        """As it is sent."""
+        return request("POST", "/images", b'{"url": "%s"}' % self.origin.url(self.size, number).encode())
+
+
+def stock(*, quick: bool) -> dict[str, int]:
+    """How many images of each size."""
+    return {GOAL_SIZE: 400} if quick else {GOAL_SIZE: 6000, "6 KB": 4000, "500 KB": 800}
+
+
+async def measure(world: World) -> Section:
+    """Every size; the goals are for 80 KB."""
+    section = Section(name=NAME, title=TITLE)
+    others = await _peers(section, world)
+    for size in stock(quick=world.quick):
+        async with room(world.servers) as where, project(world, where) as running:
+            await _measure_size(section, world, where, running, size, others)
+            for name, peak in running.peak_memory().items():
+                section.add(f"{size}: peak memory of a {name}", "MiB", [peak], how="VmHWM with its helpers, at the end of all runs")
+    section.notes.append(f"The project ran as `bowerbird up` starts it here: {shown(default_processes())}.")
+    section.notes.append("The peers write plain files, with no queue, no status and no fsync; the project's writes are durable throughout.")
+    return section
+
+
+async def _peers(section: Section, world: World) -> Peers | None:
+    others = Peers(world.data)
+    if not world.quick:
+        try:
+            await others.install(world.say)
+        except BenchError as error:
+            section.skipped["peers"] = str(error)
+            return None
+    if others.installed:
+        return others
+    section.skipped["peers"] = "the quick form doesn't install them; a whole run does"
+    return None
+
+
+async def _measure_size(section: Section, world: World, where: Room, running: Project, size: str, others: Peers | None) -> None:
+    count = world.origin.stock[size]
+    rounds: list[dict[str, float]] = []
+    cpu: dict[str, float] = {}
+    for number in world.rounds:
+        rate, cpu = await store(world, where, running, size, count)
+        rates = {OURS: rate}
+        rates |= await others.measure([world.origin.url(size, image) for image in range(count)], world.folder) if others else {}
+        alone = await limits.measure(world.origin, where, size, count, sum(default_processes().values()))
+        rates |= alone | {LIMIT: min(alone.values())}
+        world.say(
+            f"  {size}, {'warm-up' if number < 0 else f'run {number + 1}'}: {', '.join(f'{name} {value:,.0f}' for name, value in rates.items())}"
+        )
+        if number >= 0:
+            rounds.append(rates)
+    _note(section, size, {name: [rates[name] for rates in rounds] for name in rounds[0]})
+    rows = [[name, f"{1000 * seconds / count:.2f}"] for name, seconds in sorted(cpu.items(), key=lambda part: -part[1]) if seconds > 0]
+    section.tables.append(Table(title=f"CPU time of an image of {size}, in ms, by who takes it (last run)", header=["who", "ms"], rows=rows))
+
+
+def _note(section: Section, size: str, runs: dict[str, list[float]]) -> None:
+    how = {
+        OURS: f"single POSTs from one process, {CONNECTIONS} connections, until the last is stored",
+        LIMIT: f"the slowest of those three, each with {sum(default_processes().values())} processes",
+        **limits.HOW, **peers.COMMANDS,
+    }  # fmt: skip
+    goal = size == GOAL_SIZE
+    for name, rates in runs.items():
+        section.add(f"{size}: {name}", "images/s", rates, how=how[name], at_least=FIRST_MILESTONE if goal and name == OURS else None)
+    for name in (*peers.COMMANDS, LIMIT):
+        if name in runs:
+            section.add(
+                f"{size}: {OURS} / {name}", "x", ratios(runs[OURS], runs[name]), how="run by run", at_least=GOALS.get(name) if goal else None
+            )  # fmt: skip
+
+
+async def store(world: World, where: Room, running: Project, size: str, count: int) -> tuple[float, dict[str, float]]:
+    """Submits so many images one by one: images stored a second, and the CPU seconds that each part took. Forgets them after."""
+    before = machine.cpu_seconds()
+    posting = asyncio.create_task(
+        load(running.port, Post(world.origin, size), range(count), expect=202, processes=1, connections=CONNECTIONS, seconds=SECONDS)
+    )
+    storing = asyncio.create_task(where.until_stored(count, seconds=SECONDS))
+    try:
+        posted, ended = await asyncio.gather(posting, storing)
+    finally:
+        posting.cancel()
+        storing.cancel()
+    cpu = {name: seconds - before.get(name, 0.0) for name, seconds in machine.cpu_seconds().items()}
+    cpu["the bench's own POSTs"] = posted.cpu_seconds
+    await where.empty()
+    return count / (ended - posted.began), cpu
