@@ -75,6 +75,13 @@ async def test_dead_letters_are_shown_sent_again_and_deleted(api: Api, gallery: 
     await question.get_by_role("button", name="Delete").click()
     await expect(page.get_by_text("There are none.")).to_be_visible()
     assert (await api.client.get("/dead-letters")).json()["items"] == []
+    letter = await holdings.buried(api, b"third")
+    image = await holdings.failed(api, 0)
+    # They share a dialog, whichever is shown after the other.
+    for where, text in ((f"dead-letters/{letter}", "third"), (f"images/{image}", "404 Not Found"), (f"dead-letters/{letter}", "third")):
+        await page.goto(f"{api.client.base_url}#/{where}")
+        await expect(page.locator("#detail")).to_contain_text(text)
+        await expect(page.locator("#detail")).to_be_visible()
     watch.expected = {404}
     await page.goto(f"{api.client.base_url}#/dead-letters/nothing")
     await expect(page.get_by_text("No dead letter has this id.")).to_be_visible()

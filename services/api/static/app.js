@@ -83,8 +83,10 @@ function moved(here, before) {
   }
   document.title = TITLES[here.view];
   if (here.view === "images") showImages(here);
+  // They share a dialog: what isn't shown any more leaves it first.
+  if (here.view === "images") letters.open(null);
   image.display(here.view === "images" ? here.id : null);
-  letters.open(here.view === "letters" ? here.id : null);
+  if (here.view !== "images") letters.open(here.view === "letters" ? here.id : null);
   if (before?.view === here.view) return;
   if (here.view === "failures") failures.display();
   if (here.view === "letters") letters.display();

@@ -21,8 +21,8 @@ const PATHS = { images: (id) => (id ? `/images/${id}` : "/"), failures: (id) => 
 
 /** The address of a place. */
 export function address({ view = "images", id = null, filters = {} }) {
-  const search = new URLSearchParams(FILTERS.filter((name) => filters[name]).map((name) => [name, filters[name]]));
-  return `#${PATHS[view](id && encodeURIComponent(id))}${search.size ? `?${search}` : ""}`;
+  const search = String(new URLSearchParams(FILTERS.filter((name) => filters[name]).map((name) => [name, filters[name]])));
+  return `#${PATHS[view](id && encodeURIComponent(id))}${search && `?${search}`}`;
 }
 
 const watchers = [];
