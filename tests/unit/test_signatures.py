@@ -59,13 +59,16 @@ def test_the_documented_verification_takes_what_is_sent_with_either_secret(body:
         (OTHER, {}, b"{}"),
         (SECRET, {}, b"{ }"),
         (SECRET, {"webhook-id": "msg_" + "b" * 26}, b"{}"),
-        (SECRET, {"webhook-timestamp": str(int(time.time()) - 10)}, b"{}"),
+        (SECRET, {"webhook-timestamp": "ten seconds before"}, b"{}"),
         (SECRET, {"webhook-signature": "v1,"}, b"{}"),
         (SECRET, {"webhook-signature": "v1,é"}, b"{}"),
     ],
 )
 def test_the_documented_verification_refuses_anything_else(secret: str, changed: dict[str, str], body: bytes) -> None:
-    headers = signatures.headers(DELIVERY, int(time.time()), b"{}", keys(SECRET))
+    now = int(time.time())
+    headers = signatures.headers(DELIVERY, now, b"{}", keys(SECRET))
+    if "webhook-timestamp" in changed:  # of now, and not of when the tests were collected
+        changed = {"webhook-timestamp": str(now - 10)}
     with pytest.raises(ValueError, match="signed with another"):
         documented()(secret, headers | changed, body)
 
