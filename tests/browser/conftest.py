@@ -47,8 +47,8 @@ class Gallery:
         self._watches: list[Watch] = []
         self._contexts: list[Any] = []
 
-    async def open(self, api: Api, where: str = "", *, width: int = 1280, height: int = 800, **more: Any) -> tuple[Page, Watch]:
-        """A page of it, and who watches it. `more` is for the browser's context."""
+    async def open(self, api: Api, where: str | None = "", *, width: int = 1280, height: int = 800, **more: Any) -> tuple[Page, Watch]:
+        """A page of it, or one that is still empty, and who watches it. `more` is for the browser's context."""
         context = await self._browser.new_context(viewport={"width": width, "height": height}, **more)
         context.set_default_timeout(15_000)
         self._contexts.append(context)
@@ -56,7 +56,8 @@ class Gallery:
         base = str(api.client.base_url)
         watch = Watch(page, base)
         self._watches.append(watch)
-        await page.goto(f"{base}{where}")
+        if where is not None:
+            await page.goto(f"{base}{where}")
         return page, watch
 
     async def close(self) -> None:

@@ -60,7 +60,7 @@ async def test_without_a_stream_or_thumbnails_it_asks_and_shows_originals_instea
         await route.fulfill(status=404, content_type="application/problem+json", body=json.dumps(problem))
 
     waits = await holdings.added(api, "https://archive.example/waits.jpg")
-    page, watch = await gallery.open(api, "/static/icon.svg")
+    page, watch = await gallery.open(api, None)
     watch.expected = {404}
     await page.route("**/events", missing)
     await page.route("**/stats", missing)
@@ -81,7 +81,7 @@ async def test_without_a_stream_or_thumbnails_it_asks_and_shows_originals_instea
 
 async def test_a_stream_that_breaks_is_taken_up_again(mongo_url: str, amqp_url: str, gallery: Gallery) -> None:
     async with running_api(mongo_url, amqp_url) as api, Proxy(api.client.base_url.port or 0) as gate:
-        page, watch = await gallery.open(api, "/static/icon.svg")
+        page, watch = await gallery.open(api, None)
         await page.goto(f"http://127.0.0.1:{gate.port}/")
         state = page.locator("#link-state")
         await expect(state).to_have_attribute("data-state", "live")
