@@ -31,7 +31,7 @@ def test_a_report_is_judged(dependencies: list[dict[str, object]], said: str, co
 
 
 def test_without_a_network_it_is_skipped_in_one_line() -> None:
-    said, code = judge("", "Traceback …\nrequests.exceptions.ConnectionError: Failed to resolve 'pypi.org'\n")
+    said, code = judge("", "Traceback …\nrequests.exceptions.ConnectionError: Failed to resolve 'index.example'\n")
     assert (said, code) == ("Vulnerabilities of the dependencies: not checked, since no package index can be reached.", 0)
 
 
