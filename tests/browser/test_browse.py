@@ -78,6 +78,7 @@ async def test_what_is_new_comes_in_at_the_top_and_moves_nothing_further_down(ap
     await holdings.added(api, "https://new.example/first.jpg")
     await expect(tiles.first).to_contain_text("first.jpg")
     await page.evaluate("window.scrollTo(0, 4000)")
+    await expect(tiles.first).not_to_contain_text("first.jpg")  # the tiles of before are gone, those of here are there
     seen = tiles.nth(20)
     name, before = await seen.text_content(), await seen.bounding_box()
     await holdings.added(api, "https://new.example/second.jpg")

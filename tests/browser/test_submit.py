@@ -56,7 +56,7 @@ async def test_an_image_that_is_added_is_seen_to_arrive(whole: Whole, gallery: G
     await page.get_by_label("Add images").fill(url)
     await page.keyboard.press("Enter")
     submission = page.get_by_role("region", name="One address")
-    await expect(submission.get_by_text("1 stored")).to_be_visible()
+    await expect(submission.get_by_text("1 stored", exact=True)).to_be_visible()
     await expect(submission.get_by_text("64 × 48 · PNG")).to_be_visible()
     tile = page.locator("#grid li", has_text="arrives.png")
     await expect(tile.locator(".frame.loaded")).to_be_visible()
@@ -97,7 +97,7 @@ async def test_a_known_url_says_so_and_can_be_downloaded_again(whole: Whole, gal
     url = whole.origin.on("/again.png", body(image("PNG"), "image/png"))
     page, watch = await gallery.open(whole.api)
     await add(page, url)
-    await expect(page.get_by_text("1 stored")).to_be_visible()
+    await expect(page.get_by_text("1 stored", exact=True)).to_be_visible()
     watch.expected = {409}
     await add(page, url)
     await expect(page.get_by_text("1 known before")).to_be_visible()
