@@ -94,7 +94,7 @@ class Callbacks:
         self._tls = tls
         self._limits = limits
         self._attempt_seconds = attempt_seconds
-        self._guard = guard.Guard(settings.fetch_allow, settings.fetch_deny)
+        self._guard = guard.Guard.of(settings)
         self._hosts = Hosts(PER_HOST)
 
     async def __aenter__(self) -> Self:

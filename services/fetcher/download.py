@@ -74,7 +74,7 @@ class Downloader:
         self._limits = limits
         self._make_body = make_body
         self._disk = Disk(max(settings.fetch_disk, settings.max_image_bytes), waiting=settings.fetch_concurrency // WAITING_SHARE)
-        self._guard = guard.Guard(settings.fetch_allow, settings.fetch_deny)
+        self._guard = guard.Guard.of(settings)
         self._ports = frozenset(port for ports in settings.fetch_ports for port in ports)
 
     async def __aenter__(self) -> Self:

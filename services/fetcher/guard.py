@@ -18,7 +18,7 @@ import errno
 import socket
 import threading
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aiohappyeyeballs.types import AddrInfoType
 
     from shared.addresses import Address, Network
+    from shared.settings import Settings
     from shared.urls import Url
 
 DNS_TIMEOUT = 5.0
@@ -76,6 +77,11 @@ class Guard:
     def __init__(self, allow: Sequence[Network] = (), deny: Sequence[Network] = ()) -> None:
         self._allow = allow
         self._deny = deny
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The guard that the settings ask for: one reading of them for images, pages and callbacks."""
+        return cls(settings.fetch_allow, settings.fetch_deny)
 
     def permits(self, address: str) -> bool:
         """Whether an address, as text, may be dialled. What is no address may not."""

@@ -39,7 +39,7 @@ class Scanner:
     def __init__(self, sandbox: Sandbox, settings: Settings) -> None:
         self._sandbox = sandbox
         self._settings = settings
-        self._guard = Guard(settings.fetch_allow, settings.fetch_deny)
+        self._guard = Guard.of(settings)
 
     async def scan(self, copy: Download) -> Scan:
         """What is on a page that may be asked for, in the end at most MAX_BYTES of it.
