@@ -16,6 +16,7 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
 from shared import events, process, topology
+from shared.acks import Acks
 from shared.broker import AWAY, OPEN_SECONDS, RECONNECT_SECONDS
 from shared.errors import BrokerUnavailable, StoreUnavailable, Undecodable, Unusable
 
@@ -58,8 +59,10 @@ def subscribe(
     source = RabbitQueue(queue.name, queue_type=QueueType.QUORUM, durable=True, routing_key=queue.routing_key or "", arguments=arguments)
     reader = read or _event_of(queue)
 
+    acks = Acks()
+
     async def consume(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        await settle(message, reader, handle, publisher, last_resort=last_resort_pause if queue is topology.DEAD else None)
+        await settle(message, reader, handle, publisher, acks, last_resort=last_resort_pause if queue is topology.DEAD else None)
 
     # Without a routing key the queue is bound to the default exchange alone, as every queue is.
     exchange = EXCHANGE if queue.routing_key else RabbitExchange("")
@@ -139,7 +142,7 @@ async def _stop(broker: RabbitBroker) -> None:
 
 
 async def settle(
-    raw: aio_pika.abc.AbstractIncomingMessage, read: Reader, handle: Handler, publisher: Publisher, *, last_resort: float | None = None
+    raw: aio_pika.abc.AbstractIncomingMessage, read: Reader, handle: Handler, publisher: Publisher, acks: Acks, *, last_resort: float | None = None
 ) -> None:
     """Handles a message and decides what becomes of it.
 
@@ -155,16 +158,16 @@ async def settle(
                 await publisher.publish_surely(*publication)
             else:
                 await publisher.announce(publication.event)
-        verdict = raw.ack()
+        verdict = acks.add(raw)
     except (Undecodable, Unusable) as error:
         log.warning("to the dead letters", extra={"message_id": raw.message_id, "error": str(error)})
-        verdict = raw.reject(requeue=False)
+        verdict = acks.reject(raw, requeue=False)
     except Exception:
         again = last_resort is not None or not raw.redelivered
         log.exception("handler failed", extra={"correlation": raw.correlation_id, "again": again})
         if last_resort is not None:
             await asyncio.sleep(last_resort)
-        verdict = raw.reject(requeue=again)
+        verdict = acks.reject(raw, requeue=again)
     try:
         await verdict
     except AWAY as error:

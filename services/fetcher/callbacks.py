@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Self
 import httpx
 import msgspec
 
-from services.fetcher import answers, guard, signatures
+from services.fetcher import answers, guard, signatures, transport
 from services.fetcher.failures import translate
 from services.fetcher.hosts import LONGEST_SECONDS, NEAR_SECONDS, Hosts, PutOff
 from services.fetcher.limits import Limits
 from services.fetcher.retry_after import retry_after
-from services.fetcher.transport import HREF, ExactTransport
+from services.fetcher.transport import ExactTransport
 from shared import retry, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, TransientError, UrlRefused
@@ -140,11 +140,10 @@ class Callbacks:
 
     async def _post(self, url: Url, request: CallbackRequested) -> Answer:
         body = request.payload.encode()
-        headers = {"host": url.authority, **_HEADERS, **signatures.headers(request.delivery, int(time.time()), body, self._settings.webhook_secret)}
-        message = httpx.Request("POST", url.href, headers=headers, content=body, extensions={HREF: url.href})
+        headers = {**_HEADERS, **signatures.headers(request.delivery, int(time.time()), body, self._settings.webhook_secret)}
         try:
             async with asyncio.timeout(self._attempt_seconds):
-                response = await self._transport.handle_async_request(message)
+                response = await self._transport.handle_async_request(transport.request("POST", url, headers, body))
         except TimeoutError:
             raise TransientError(Reason.TIMEOUT, f"The receiver did not answer in time, which is {self._attempt_seconds:g} s.") from None
         except Exception as error:

@@ -15,7 +15,7 @@ from services.fetcher.disk import WAITING_SHARE, Disk
 from services.fetcher.failures import translate
 from services.fetcher.hosts import PutOff
 from services.fetcher.limits import Limits
-from services.fetcher.transport import HREF, ExactTransport
+from services.fetcher.transport import ExactTransport, request
 from shared.errors import DownloadError, PermanentError, Reason, TransientError
 
 if TYPE_CHECKING:
@@ -123,11 +123,9 @@ class Downloader:
 
     async def _ask(self, url: Url, headers: dict[str, str]) -> httpx.Response:
         self._check(url)
-        # With a Host of ours, since httpx, to make one, reads the host by an IDNA that is stricter than the URL parser's (☃.net).
-        request = httpx.Request("GET", url.href, headers={"host": url.authority, **headers}, extensions={HREF: url.href})
         try:
             async with asyncio.timeout(self._limits.answer):
-                return await self._transport.handle_async_request(request)
+                return await self._transport.handle_async_request(request("GET", url, headers))
         except TimeoutError:
             raise TransientError(Reason.TIMEOUT, "The origin did not answer in time.") from None
 

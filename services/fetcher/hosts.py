@@ -103,6 +103,9 @@ class Host:
             self._present -= 1
 
     async def _wait_for_turn(self) -> None:
+        if not self._free.locked():
+            await self._free.acquire()  # which doesn't wait
+            return
         try:
             async with asyncio.timeout(NEAR_SECONDS):
                 await self._free.acquire()
