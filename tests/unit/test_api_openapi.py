@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from services.api import docs, openapi
 from services.api.app import routes
 from services.api.parts import Parts
+from services.api.reference import docs, openapi
 from shared.settings import Settings
 
 if TYPE_CHECKING:

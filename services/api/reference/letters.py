@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.operations import ID_SCHEMA, IMAGE_ID, Json, anything, failures, json, operation, paging, parameter, response
+from services.api.reference.operations import ID_SCHEMA, IMAGE_ID, Json, anything, failures, json, operation, paging, parameter, response
 
 _LETTER: Json = {
     "id": IMAGE_ID, "queue": "fetcher.download-requested", "reason": "rejected",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, Json, failures, header, json, operation, paging, parameter, response
+from services.api.reference.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, Json, failures, header, json, operation, paging, parameter, response
 
 _MESSAGE = f"msg_{IMAGE_ID}"
 _DELIVERY: Json = {

@@ -7,13 +7,14 @@ from importlib import metadata
 
 import msgspec
 
-from services.api import openapi_batches, openapi_deliveries, openapi_images, openapi_letters, openapi_live, problems
+from services.api import problems
 from services.api.batches import BatchResource
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
 from services.api.deliveries import DeliveryPage, DeliveryResource
 from services.api.keys import READ, READS, WRITE
 from services.api.lines import Submissions
-from services.api.operations import Json, anything, failures, json, operation, response, together
+from services.api.reference import batches, deliveries, images, letters, live
+from services.api.reference.operations import Json, anything, failures, json, operation, response, together
 from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
 from services.api.stats import StatsResource
@@ -84,11 +85,11 @@ _PROBLEM: Json = {
 
 def _paths() -> Json:
     return {
-        **openapi_images.paths(),
-        **openapi_batches.paths(),
-        **openapi_letters.paths(),
-        **openapi_deliveries.paths(),
-        **openapi_live.paths(),
+        **images.paths(),
+        **batches.paths(),
+        **letters.paths(),
+        **deliveries.paths(),
+        **live.paths(),
         "/requeue": {
             "post": operation(
                 "requeue", "Download afresh what has a status",

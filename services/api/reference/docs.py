@@ -12,8 +12,9 @@ from typing import Any
 from litestar import Request, get
 from litestar.response.base import ASGIResponse
 
-from services.api import openapi, operations, problems
+from services.api import problems
 from services.api.keys import PUBLIC
+from services.api.reference import openapi, operations
 
 _STYLE = (
     ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, URL, Json, failures, header, json, operation, paging, parameter, response
+from services.api.reference.operations import (
+    BATCH_SCHEMA,
+    ID_SCHEMA,
+    IMAGE_ID,
+    URL,
+    Json,
+    failures,
+    header,
+    json,
+    operation,
+    paging,
+    parameter,
+    response,
+)
 from services.api.thumbnails import HEIGHTS, WIDTH, WIDTHS
 from shared.listing import FORMATS
 from shared.status import Status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.api import problems
 from services.api.lines import MAX_URLS
-from services.api.operations import BATCH_SCHEMA, IMAGE_ID, URL, Json, failures, header, json, operation, parameter, response
+from services.api.reference.operations import BATCH_SCHEMA, IMAGE_ID, URL, Json, failures, header, json, operation, parameter, response
 
 _ID = "6f1ed002ab5595859014ebf0951522d9"
 _OWN = f"/batches/{_ID}"

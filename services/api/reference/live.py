@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, URL, Json, failures, json, operation, parameter, response
+from services.api.reference.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, URL, Json, failures, json, operation, parameter, response
 
 _BATCH = "0123456789abcdef0123456789abcdef"
 _EVENTS = (
