@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.reference.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, Json, failures, header, json, operation, paging, parameter, response
+from services.api.reference.operations import (
+    BATCH_SCHEMA,
+    DELIVERY_ID,
+    ID_SCHEMA,
+    IMAGE_ID,
+    Json,
+    failures,
+    header,
+    json,
+    operation,
+    paging,
+    parameter,
+    response,
+)
 
-_MESSAGE = f"msg_{IMAGE_ID}"
 _DELIVERY: Json = {
-    "id": _MESSAGE,
+    "id": DELIVERY_ID,
     "type": "image.stored",
     "url": "https://example.com/told",
     "status": "delivered",
@@ -18,7 +30,7 @@ _DELIVERY: Json = {
         {"replay": 0, "number": 1, "at": "2026-01-31T12:00:00.610000Z", "took_ms": 90, "http_status": 204, "reason": None, "detail": None},
     ],
     "payload": '{"type":"image.stored","timestamp":"2026-01-31T12:00:00.480000Z","data":{"id":"…"}}',
-    "links": {"self": f"/deliveries/{_MESSAGE}", "about": f"/images/{IMAGE_ID}"},
+    "links": {"self": f"/deliveries/{DELIVERY_ID}", "about": f"/images/{IMAGE_ID}"},
 }
 
 

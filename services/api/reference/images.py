@@ -7,6 +7,8 @@ from services.api.reference.operations import (
     BATCH_SCHEMA,
     ID_SCHEMA,
     IMAGE_ID,
+    PAGE_ID,
+    PAGE_URL,
     URL,
     Json,
     failures,
@@ -24,7 +26,6 @@ from shared.thumbnails import CONTENT_TYPE
 
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _OWN = f"/images/{IMAGE_ID}"
-_PAGE_ID = "onswg5dfon2g23dbpbqw4zlomu"
 _IN_LISTS: Json = {
     "id": IMAGE_ID, "status": "stored", "source_url": URL, "stored_url": f"{_OWN}/content",
     "added_at": "2026-01-31T12:00:00.120000Z", "completed_at": "2026-01-31T12:00:00.480000Z", "format": "jpeg", "content_type": "image/jpeg",
@@ -33,19 +34,19 @@ _IN_LISTS: Json = {
     "next_attempt_at": None, "error": None, "checked_at": "2026-01-31T12:00:00.400000Z", "callback_url": None, "alternatives": [], "page": None,
     "links": {"self": _OWN, "content": f"{_OWN}/content", "versions": f"{_OWN}/versions", "images": None},
 }  # fmt: skip
-_IMAGE: Json = {**_IN_LISTS, "pages": [f"/images/{_PAGE_ID}"], "same_bytes": []}
+_IMAGE: Json = {**_IN_LISTS, "pages": [f"/images/{PAGE_ID}"], "same_bytes": []}
 _QUEUED: Json = {
     **dict.fromkeys(_IMAGE), "id": IMAGE_ID, "status": "queued", "source_url": URL, "added_at": _IMAGE["added_at"], "attempts": [],
     "alternatives": [], "pages": [], "same_bytes": [], "links": {"self": _OWN, "content": None, "versions": None, "images": None},
 }  # fmt: skip
 _PAGE: Json = {
-    **_QUEUED, "id": _PAGE_ID, "status": "expanded", "source_url": "https://example.org/", "completed_at": "2026-01-31T12:00:00.480000Z",
+    **_QUEUED, "id": PAGE_ID, "status": "expanded", "source_url": PAGE_URL, "completed_at": "2026-01-31T12:00:00.480000Z",
     "attempts": _IMAGE["attempts"], "checked_at": _IMAGE["checked_at"],
     "page": {
         "scanned_at": "2026-01-31T12:00:00.400000Z", "found": 12, "skipped": 3, "refused": 0, "beyond": 0,
         "images": {"queued": 4, "delayed": 0, "stored": 7, "failed": 1, "expanded": 0},
     },
-    "links": {"self": f"/images/{_PAGE_ID}", "content": None, "versions": None, "images": f"/images?page={_PAGE_ID}"},
+    "links": {"self": f"/images/{PAGE_ID}", "content": None, "versions": None, "images": f"/images?page={PAGE_ID}"},
 }  # fmt: skip
 _VERSION: Json = {
     "sha256": _SHA256, "size": 81920, "format": "jpeg", "content_type": "image/jpeg", "width": 1280, "height": 853,

@@ -9,9 +9,14 @@ from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 
 Json = dict[str, Any]
 
-IMAGE_ID = "mfrggzdfmztwq2lknnwg23tpob"
-"""The one in all examples."""
 URL = "https://example.org/cat.jpg"
+IMAGE_ID = "5pwbyuogi37vt6xc3hwyo6q32e"
+"""The one in all examples, and the URL's own; likewise the page's, and the batch's of the idempotency key."""
+PAGE_URL = "https://example.org/"
+PAGE_ID = "qgmndowebiidgzj2pdsiqago7s"
+IDEMPOTENCY_KEY = "0b5a2c1e-7c0e-4a43-8a5c-9d1f0c6e2b7a"
+BATCH_ID = "412b7054997e42c9a7819e3a3b1e59c4"
+DELIVERY_ID = f"msg_{IMAGE_ID}"
 ID_SCHEMA: Json = {"type": "string", "pattern": "^[a-z2-7]{26}$"}
 BATCH_SCHEMA: Json = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 
