@@ -48,7 +48,7 @@ def routes(parts: Parts) -> Litestar:
             dead_letters.list_dead_letters, dead_letters.get_dead_letter, dead_letters.replay, dead_letters.delete,
             deliveries.of_image, deliveries.of_batch, deliveries.get_delivery, deliveries.replay,
             events.events, stats.stats,
-            health.live, health.ready, docs.reference, docs.openapi_json, docs.problem,
+            health.live, health.ready, docs.reference, docs.openapi_json, docs.events_reference, docs.asyncapi_json, docs.problem,
             gallery.page, gallery.static, gallery.settings,
             *(compat.ROUTES if parts.settings.compat else ()),
         ],

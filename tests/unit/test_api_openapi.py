@@ -13,13 +13,13 @@ import pytest
 
 from services.api.app import routes
 from services.api.parts import Parts
-from services.api.reference import docs, openapi
+from services.api.reference import docs, html, openapi
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGES = {"/", "/static/{name}", "/gallery.json", "/docs", "/openapi.json", "/problems/{name}"}
+PAGES = {"/", "/static/{name}", "/gallery.json", "/docs", "/docs/events", "/docs/asyncapi.json", "/openapi.json", "/problems/{name}"}
 
 
 def test_it_has_every_route_and_no_other() -> None:
@@ -105,7 +105,7 @@ def test_the_reference_shows_every_operation_and_every_example() -> None:
         for operation in operations.values():
             assert f"<h2 id={operation['operationId']}>" in page
     for _, _, example in EXAMPLES:
-        assert docs._code(example) in page
+        assert html.code(example) in page
 
 
 def test_the_readme_names_every_path_and_every_filter() -> None:

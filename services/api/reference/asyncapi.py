@@ -82,7 +82,10 @@ def _operations(delays: tuple[float, ...]) -> Json:
         found |= _operation("receive", service, queue.name, f"The {service} receives {queue.routing_key or 'what could not be processed'}.")
     for kind in topology.ANNOUNCEMENTS:
         found |= _operation(
-            "receive", "api", kind.NAME, "The api listens, on an exclusive queue of each process, while a client or a batch is interested."
+            "receive",
+            "api",
+            kind.NAME,
+            f"The api hears {kind.NAME}, on an exclusive queue of each process, while somebody asks for GET /events or GET /stats.",
         )
     for service, queues in PUT_OFF.items():
         for queue in queues:

@@ -34,7 +34,7 @@ _ITEMS = [
 
 def paths() -> Json:
     """The paths."""
-    batch_id = parameter("batch", "path", "A batch's id.", BATCH_SCHEMA, required=True)
+    batch_id = parameter("batch", "path", "A batch's id.", BATCH_SCHEMA, required=True, example=BATCH_ID)
     return {
         "/batches": {"post": _submit()},
         "/batches/{batch}": {
@@ -66,7 +66,7 @@ def _submit() -> Json:
                 "Idempotency-Key", "header",
                 "Makes repeating the request safe: with the same key and body it is answered with the same batch, as often as it is sent. With another "
                 "body the key is refused. Keys of the api don't see one another's.",
-                {"type": "string", "pattern": "^[!-~][ -~]{0,254}$", "example": IDEMPOTENCY_KEY},
+                {"type": "string", "pattern": "^[!-~][ -~]{0,254}$"}, example=IDEMPOTENCY_KEY,
             ),
             parameter(
                 "callback_url", "query",

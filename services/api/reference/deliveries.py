@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.api import problems
 from services.api.reference.operations import (
+    BATCH_ID,
     BATCH_SCHEMA,
     DELIVERY_ID,
     ID_SCHEMA,
@@ -36,7 +37,9 @@ _DELIVERY: Json = {
 
 def paths() -> Json:
     """The paths."""
-    delivery_id = parameter("delivery", "path", "A delivery's id.", {"type": "string", "pattern": "^msg_[a-z2-7]{26}$"}, required=True)
+    delivery_id = parameter(
+        "delivery", "path", "A delivery's id.", {"type": "string", "pattern": "^msg_[a-z2-7]{26}$"}, required=True, example=DELIVERY_ID
+    )
     page = response(
         "A page of deliveries.", json("DeliveryPage", {"items": [_DELIVERY], "next": None}), header("Link", 'The next page, as rel="next".')
     )
@@ -46,12 +49,12 @@ def paths() -> Json:
             "get": operation(
                 f"deliveries_of_{name}", f"The callbacks about {one}, newest first", "In pages, as images are. They are kept for 30 days.",
                 {"200": page, **failures(problems.BAD_PARAMETER, kind, problems.UNAVAILABLE)},
-                parameters=[parameter(name, "path", f"The id of {one}.", schema, required=True), *paging("deliveries")],
+                parameters=[parameter(name, "path", f"The id of {one}.", schema, required=True, example=example), *paging("deliveries")],
             ),
         }
-        for about, name, one, schema, kind in (
-            ("images", "image", "an image", ID_SCHEMA, problems.UNKNOWN_IMAGE),
-            ("batches", "batch", "a batch", BATCH_SCHEMA, problems.UNKNOWN_BATCH),
+        for about, name, one, schema, example, kind in (
+            ("images", "image", "an image", ID_SCHEMA, IMAGE_ID, problems.UNKNOWN_IMAGE),
+            ("batches", "batch", "a batch", BATCH_SCHEMA, BATCH_ID, problems.UNKNOWN_BATCH),
         )
     } | {
         "/deliveries/{delivery}": {

@@ -53,8 +53,10 @@ _VERSION: Json = {
     "fetched_at": "2026-01-31T12:00:00.400000Z", "replaced_at": "2026-02-14T08:30:00.250000Z", "content": f"{_OWN}/versions/{_SHA256}/content",
 }  # fmt: skip
 
-_ID = parameter("image", "path", "An image's or page's id.", ID_SCHEMA, required=True)
-_HASH = parameter("sha256", "path", "The SHA-256 of the copy's bytes.", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, required=True)
+_ID = parameter("image", "path", "An image's or page's id.", ID_SCHEMA, required=True, example=IMAGE_ID)
+_HASH = parameter(
+    "sha256", "path", "The SHA-256 of the copy's bytes.", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, required=True, example=_SHA256
+)
 _CONTENT_HEADERS = {name: {"schema": {"type": "string"}} for name in ("ETag", "Last-Modified", "Accept-Ranges", "Content-Disposition")}
 _BYTES = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 _PRECONDITIONS = [
@@ -132,8 +134,8 @@ def _list() -> Json:
         },
         parameters=[
             *paging("images"),
-            parameter("status", "query", "Only images with this status.", {"type": "string", "enum": list(Status)}),
-            parameter("host", "query", "Only images from this host: a name or an address, without a port.", {"type": "string"}),
+            parameter("status", "query", "Only images with this status.", {"type": "string", "enum": list(Status)}, example="stored"),
+            parameter("host", "query", "Only images from this host: a name or an address, without a port.", {"type": "string"}, example="example.org"),
             parameter("format", "query", "Only images that hold a copy in this format.", {"type": "string", "enum": list(FORMATS)}),
             parameter("page", "query", "Only images of the page with this id.", ID_SCHEMA),
             parameter("batch", "query", "Only images of the batch with this id.", BATCH_SCHEMA),
@@ -199,7 +201,7 @@ def _thumbnail() -> Json:
                 **failures(problems.BAD_PARAMETER, problems.UNKNOWN_IMAGE, problems.NOT_STORED, problems.NO_THUMBNAIL, problems.UNAVAILABLE),
             },
             parameters=[
-                _ID, parameter("w", "query", "The width in pixels.", {"type": "string", "enum": [str(width) for width in WIDTHS], "default": str(WIDTH)}),
+                _ID, parameter("w", "query", "The width in pixels.", {"type": "string", "enum": [str(width) for width in WIDTHS], "default": str(WIDTH)}, example=str(WIDTH)),
                 *_PRECONDITIONS[:2],
             ],
         ),

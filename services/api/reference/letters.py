@@ -15,7 +15,7 @@ _LETTER: Json = {
 
 def paths() -> Json:
     """The paths."""
-    letter_id = parameter("letter", "path", "A dead letter's id.", ID_SCHEMA, required=True)
+    letter_id = parameter("letter", "path", "A dead letter's id.", ID_SCHEMA, required=True, example=IMAGE_ID)
     unknown = failures(problems.UNKNOWN_DEAD_LETTER, problems.UNAVAILABLE)
     return {
         "/dead-letters": {

@@ -60,7 +60,7 @@ def _events() -> Json:
             **failures(problems.BAD_PARAMETER, problems.UNAVAILABLE),
         },
         parameters=[
-            parameter("batch", "query", "Only images of this batch.", BATCH_SCHEMA),
+            parameter("batch", "query", "Only images of this batch.", BATCH_SCHEMA, example=BATCH_ID),
             parameter("page", "query", "Only this page and its images.", ID_SCHEMA),
             parameter("last_event_id", "query", f"{identifier} The header goes before it.", {"type": "string"}),
             parameter("Last-Event-ID", "header", identifier, {"type": "string"}),

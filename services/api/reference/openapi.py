@@ -14,6 +14,7 @@ from services.api.deliveries import DeliveryPage, DeliveryResource
 from services.api.keys import READ, READS, WRITE
 from services.api.lines import Submissions
 from services.api.reference import batches, deliveries, images, letters, live
+from services.api.reference.curl import samples
 from services.api.reference.operations import Json, anything, failures, json, operation, response, together
 from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
@@ -115,7 +116,8 @@ def _paths() -> Json:
 
 
 def _everywhere(method: str, path: str, of: Json) -> Json:
-    """With what holds of every operation but the probes: keys, their scopes, and the gate (services/api/gate.py)."""
+    """With a command line, and what holds of every operation but the probes: keys, their scopes, and the gate (services/api/gate.py)."""
+    of = {**of, "x-codeSamples": samples(path, method, of)}
     if path.startswith("/health/"):
         return {**of, "security": [], "responses": together(of["responses"], failures(problems.WRONG_HOST))}
     refusals = failures(problems.BAD_REQUEST, problems.UNAUTHORIZED, problems.FORBIDDEN, problems.WRONG_HOST, problems.TOO_MANY_REQUESTS)

@@ -31,16 +31,21 @@ def operation(name: str, summary: str, description: str, responses: Json, *, par
     return described
 
 
-def parameter(name: str, where: str, description: str, schema: Json, *, required: bool = False) -> Json:
-    """A parameter object."""
-    return {"name": name, "in": where, "required": required, "description": description, "schema": schema}
+def parameter(name: str, where: str, description: str, schema: Json, *, required: bool = False, example: object = None) -> Json:
+    """A parameter object. What has an example stands in the operation's command line (curl.py)."""
+    described = {"name": name, "in": where, "required": required, "description": description, "schema": schema}
+    return described if example is None else {**described, "example": example}
 
 
 def paging(what: str) -> list[Json]:
     """The parameters of every list."""
     return [
         parameter(
-            "limit", "query", f"How many {what} a page has.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+            "limit",
+            "query",
+            f"How many {what} a page has.",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+            example=10,
         ),
         parameter("cursor", "query", "Where the page begins: opaque, from `next`.", {"type": "string"}),
     ]
