@@ -11,6 +11,7 @@ from services.api import problems
 from services.api.batches import BatchResource
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
 from services.api.deliveries import DeliveryPage, DeliveryResource
+from services.api.health import READ_BY_OTHERS
 from services.api.keys import READ, READS, WRITE
 from services.api.lines import Submissions
 from services.api.reference import batches, deliveries, images, letters, live
@@ -32,6 +33,7 @@ _STRUCTS = (
     Submission, ImageResource, ImagePage, VersionList, Submissions, BatchResource, RequeueRequest, Requeued, DeadLetterResource, DeadLetterPage,
     DeliveryResource, DeliveryPage, StatsResource,
 )  # fmt: skip
+_CHECKS = {"mongodb": "ok", "rabbitmq": "ok", **{queue.name: "ok" for queue in READ_BY_OTHERS}}
 
 
 def version() -> str:
@@ -107,8 +109,8 @@ def _paths() -> Json:
             "get": operation(
                 "ready", "Whether what is submitted now gets stored", "MongoDB, RabbitMQ, a fetcher and a storer are there. Kept for a second.",
                 {
-                    "200": response("They are.", anything({"status": "ready", "checks": {"mongodb": "ok", "rabbitmq": "ok"}})),
-                    "503": response("One isn't: `checks` says which.", anything({"status": "not ready", "checks": {"mongodb": "ok", "rabbitmq": "not connected"}})),
+                    "200": response("They are.", anything({"status": "ready", "checks": _CHECKS})),
+                    "503": response("One isn't: `checks` says which.", anything({"status": "not ready", "checks": {**_CHECKS, "storer.image-fetched": "nobody reads this queue"}})),
                 },
             )
         },
