@@ -109,5 +109,5 @@ def _operation(action: str, service: str, channel: str, summary: str) -> Json:
 def main() -> int:
     """`bowerbird asyncapi`: prints the document, with the delays that the environment sets. Raises SettingsError."""
     found = document(load(os.environ).retry_delays)
-    sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return 0
