@@ -117,6 +117,31 @@ def test_the_readme_names_every_path_and_every_filter() -> None:
             assert f"{parameter['name']}=" in table
 
 
+def test_the_readme_names_no_call_that_is_not_there() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    described = {
+        (method.upper(), re.sub(r"{(?!sha256)[a-z]+}", "{id}", path)) for path, methods in openapi.document()["paths"].items() for method in methods
+    }
+    named = set(calls(readme[readme.index("## The API") : readme.index("With `BOWERBIRD_API_KEYS`")]))
+    assert len(named) > 25
+    assert {(method, path) for method, path in named if path not in PAGES} == described
+
+
+def calls(table: str) -> Iterator[tuple[str, str]]:
+    """Methods and paths in the first column: "`GET`, `HEAD /images/{id}`, `?images=true`" are two."""
+    for row in (line for line in table.splitlines() if line.startswith("| `")):
+        methods: list[str] = []
+        complete = False
+        for span in re.findall(r"`([^`]+)`", row.split("|")[1]):
+            words = re.findall(r"^[A-Z]+|/[^ ?]*", span)
+            if words and words[0].isupper():
+                methods = [words[0]] if complete else [*methods, words[0]]
+                complete = False
+            for path in (word for word in words if word.startswith("/")):
+                complete = True
+                yield from ((method, path) for method in methods)
+
+
 def test_every_operation_says_how_it_can_fail() -> None:
     for operations in openapi.document()["paths"].values():
         for operation in operations.values():

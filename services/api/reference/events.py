@@ -58,7 +58,7 @@ def _bound(document: Json, event: str) -> list[str]:
 
 
 def _message(message: Json) -> str:
-    html = f"<h2 id={message['name']}><code>{escape(message['title'])}</code></h2>"
+    html = f"<h2 id={message['name']}>{escape(message['title'])}</h2>"
     html += "".join(f"<p>{prose(line)}</p>" for line in message["description"].splitlines())
     rows = "".join(f"<tr><td>{name}<td><code>{escape(str(value))}</code>" for name, value in message["x-amqp-properties"].items())
     html += f"<table><tr><th>property<th>in the first example{rows}</table>"

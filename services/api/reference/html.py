@@ -12,7 +12,7 @@ _STYLE = (
     "h2{margin-top:2.5rem;border-top:1px solid #8886;padding-top:1rem}code,pre{font:14px/1.4 ui-monospace,monospace}"
     "pre{background:#8881;padding:.8rem;overflow:auto;border-radius:6px}.method{font-weight:700;color:#0a7a55}"
     "table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #8883}"
-    "summary{cursor:pointer}"
+    "summary{cursor:pointer}h1,h2,p,td,summary{overflow-wrap:anywhere}th{overflow-wrap:normal}"
 )
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 HEADERS = {

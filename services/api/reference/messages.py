@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -88,5 +89,6 @@ def _properties(sample: events.Event) -> Json:
 
 
 def _prose(docstring: str) -> str:
-    """A docstring as a text of paragraphs."""
-    return "\n".join(line.strip() for line in docstring.splitlines() if line.strip())
+    """A docstring as a text with a line for each paragraph."""
+    paragraphs = inspect.cleandoc(docstring).split("\n\n")
+    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
