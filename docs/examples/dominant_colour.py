@@ -81,7 +81,7 @@ async def thumbnail(image: str) -> bytes | None:
 
 def dominant(picture: bytes) -> str:
     """The commonest of the eight colours that come nearest to the picture, as #rrggbb."""
-    few = Image.open(io.BytesIO(picture)).convert("RGB").quantize(8)
+    few = Image.open(io.BytesIO(picture), formats=["WEBP"]).convert("RGB").quantize(8)
     index = max(range(8), key=few.histogram().__getitem__)
     return "#" + bytes(few.getpalette() or ())[3 * index : 3 * index + 3].hex()
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import uuid
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,10 @@ from aiormq.exceptions import ChannelAccessRefused
 from PIL import Image
 
 from deploy.demo.make import make
-from shared import events
+from shared import events, topology
 from tests.documents import Shell, follow
 from tests.e2e.conftest import running
-from tests.origin import Origin, body
+from tests.origin import Origin, body, sequence, status
 from tests.polling import until
 
 if TYPE_CHECKING:
@@ -89,12 +90,12 @@ def lines(printed: Path, image: str) -> list[str]:
     return [line for line in printed.read_text("utf-8").splitlines() if line.startswith(image)]
 
 
-def picture() -> bytes:
+def picture(name: str = "PNG") -> bytes:
     """Orange, but for a corner."""
     drawn = Image.new("RGB", (400, 300), ORANGE)
     drawn.paste((0, 0, 255), (0, 0, 100, 100))
     file = io.BytesIO()
-    drawn.save(file, "PNG")
+    drawn.save(file, name)
     return file.getvalue()
 
 
@@ -129,6 +130,30 @@ async def test_what_is_stored_gets_its_colour_once_however_often_it_is_announced
         found = await heard.get(timeout=5)
         assert found.message_id == f"colour-found.{image}.{_revision(announced)}"
         assert await heard.get(fail=False) is None
+
+
+async def test_it_waits_while_the_api_is_away_leaves_what_is_gone_and_takes_nothing_old_after_new(
+    origin: Origin, amqp_url: str, own_url: str, tmp_path: Path
+) -> None:
+    small = picture("WEBP")
+    origin.on("/images/a/thumbnail", sequence(status(503), status(429), body(small, "image/webp")))
+    origin.on("/images/gone/thumbnail", status(404))
+    async with await aio_pika.connect(amqp_url) as broker:
+        channel = await broker.channel()
+        await topology.declare(channel)
+        exchange = await channel.get_exchange(topology.EXCHANGE, ensure=False)
+        async with colours(own_url, origin.url(""), tmp_path) as printed:
+            assert await until(lambda: _queue(broker, "colours.image-stored"))
+            for image, revision in (("gone", 1), ("a", 2)):
+                await exchange.publish(_stored(image, revision), "image-stored")
+            await until(lambda: _says(lines(printed, "a #")))
+            await exchange.publish(_stored("a", 1), "image-stored")
+            await exchange.publish(_stored("a", 3), "image-stored")
+            await until(lambda: _says(lines(printed, "a #")[1:]))
+            assert len(lines(printed, "a #")) == 2
+            assert lines(printed, "gone") == []
+        assert origin.hits == {"/images/a/thumbnail": 4, "/images/gone/thumbnail": 1}
+        assert await _has(broker, "colours.dead-letters", 0)
 
 
 async def test_a_user_of_its_own_can_neither_send_bowerbirds_events_nor_hear_its_work_nor_touch_its_queues(pipeline: Pipeline, own_url: str) -> None:
@@ -170,6 +195,17 @@ def _again(message: aio_pika.abc.AbstractIncomingMessage, v: int = 1) -> aio_pik
         message.body, headers={"v": v}, content_type=message.content_type, type=message.type, message_id=message.message_id,
         correlation_id=message.correlation_id,
     )  # fmt: skip
+
+
+def _stored(image: str, revision: int) -> aio_pika.Message:
+    event = events.ImageStored(
+        image=image, revision=revision, url="https://example.org/", stored_at=datetime.now(UTC), format="png", content_type="image/png",
+        width=400, height=300, size=1, sha256="ab" * 32,
+    )  # fmt: skip
+    envelope = events.encode(event)
+    return aio_pika.Message(
+        envelope.body, headers=envelope.headers, content_type=envelope.content_type, type=envelope.type, message_id=envelope.message_id
+    )
 
 
 def _revision(message: aio_pika.abc.AbstractIncomingMessage) -> int:
