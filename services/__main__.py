@@ -14,6 +14,7 @@ SERVICES = {
     "api": ("services.api.main", "the HTTP API"),
     "fetcher": ("services.fetcher.main", "downloads what the api was asked for"),
     "storer": ("services.storer.main", "stores what the fetchers downloaded"),
+    "asyncapi": ("services.api.reference.asyncapi", "prints the events, their exchange and queues as an AsyncAPI document"),
 }
 
 

@@ -75,7 +75,7 @@ class DownloadRequested(Event, frozen=True, kw_only=True):
 class ImagePart(Event, frozen=True, kw_only=True):
     """A part of an image that is too large for one message: number `number`, from 0, of the GridFS file `file` (an ObjectId in hex).
 
-    Every part but the last has PART_BYTES bytes.
+    Every part but the last has 1 MiB (PART_BYTES).
     """
 
     NAME: ClassVar[str] = "image-part"
@@ -290,6 +290,11 @@ class Envelope(NamedTuple):
     content_type: str | None
     message_id: str | None
     correlation_id: str | None
+
+
+def is_raw(kind: type[Event]) -> bool:
+    """Whether the body of such messages is bytes of an image, and the fields are headers."""
+    return issubclass(kind, _RAW_BODY)
 
 
 def encode(event: Event) -> Envelope:

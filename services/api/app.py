@@ -14,7 +14,6 @@ from services.api import (
     content,
     dead_letters,
     deliveries,
-    docs,
     events,
     gallery,
     health,
@@ -28,6 +27,7 @@ from services.api import (
 )
 from services.api.gate import Gate
 from services.api.keys import require_key
+from services.api.reference import docs
 
 if TYPE_CHECKING:
     from services.api.parts import Parts
@@ -48,14 +48,14 @@ def routes(parts: Parts) -> Litestar:
             dead_letters.list_dead_letters, dead_letters.get_dead_letter, dead_letters.replay, dead_letters.delete,
             deliveries.of_image, deliveries.of_batch, deliveries.get_delivery, deliveries.replay,
             events.events, stats.stats,
-            health.live, health.ready, docs.reference, docs.openapi_json, docs.problem,
+            health.live, health.ready, docs.reference, docs.openapi_json, docs.events_reference, docs.asyncapi_json, docs.problem,
             gallery.page, gallery.static, gallery.settings,
             *(compat.ROUTES if parts.settings.compat else ()),
         ],
         guards=[require_key] if parts.settings.api_keys else None,
         exception_handlers={Exception: problems.answer},
         state=State({"parts": parts}),
-        # Written by hand in openapi.py: Litestar's would know neither the problems nor what the handlers read themselves.
+        # Written by hand in reference/: Litestar's would know neither the problems nor what the handlers read themselves.
         openapi_config=None,
         logging_config=None,
         request_max_body_size=submit.MAX_BODY_BYTES,

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyStrategyDefinition, HypothesisDeprecationWarning
 
-from services.api import openapi
+from services.api.reference import openapi
 from shared.dead_letters import read
 from shared.deliveries import Delivery, Kind, delivery_id
 from shared.events import Envelope

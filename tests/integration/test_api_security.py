@@ -13,7 +13,8 @@ import httpx
 import pymongo.monitoring
 import pytest
 
-from services.api import cursors, openapi
+from services.api import cursors
+from services.api.reference import openapi
 from shared.listing import Position
 from shared.settings import load
 from tests.api import Api, id_of, running_api

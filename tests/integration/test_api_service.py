@@ -84,12 +84,12 @@ async def test_with_keys_every_request_needs_one_but_the_probes_and_the_referenc
             assert answer.headers["www-authenticate"].startswith("Bearer")
         for key in ("first", "second"):
             assert (await api.client.get("/images", headers={"authorization": f"bearer {key}"})).status_code == 200
-        for path in ("/health/live", "/docs", "/openapi.json", "/problems/known-image"):
+        for path in ("/health/live", "/docs", "/docs/events", "/openapi.json", "/docs/asyncapi.json", "/problems/known-image"):
             assert (await api.client.get(path)).status_code == 200
 
 
 async def test_the_pages_load_nothing_from_elsewhere(api: Api) -> None:
-    pages = ["/docs", *(kind.type for kind in problems.KINDS.values())]
+    pages = ["/docs", "/docs/events", *(kind.type for kind in problems.KINDS.values())]
     for path in pages:
         answer = await api.client.get(path)
         assert answer.status_code == 200

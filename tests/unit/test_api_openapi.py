@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from services.api import docs, openapi
 from services.api.app import routes
 from services.api.parts import Parts
+from services.api.reference import docs, html, openapi
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGES = {"/", "/static/{name}", "/gallery.json", "/docs", "/openapi.json", "/problems/{name}"}
+PAGES = {"/", "/static/{name}", "/gallery.json", "/docs", "/docs/events", "/docs/asyncapi.json", "/openapi.json", "/problems/{name}"}
 
 
 def test_it_has_every_route_and_no_other() -> None:
@@ -105,7 +105,7 @@ def test_the_reference_shows_every_operation_and_every_example() -> None:
         for operation in operations.values():
             assert f"<h2 id={operation['operationId']}>" in page
     for _, _, example in EXAMPLES:
-        assert docs._code(example) in page
+        assert html.code(example) in page
 
 
 def test_the_readme_names_every_path_and_every_filter() -> None:
@@ -115,6 +115,31 @@ def test_the_readme_names_every_path_and_every_filter() -> None:
         assert re.sub(r"{(?!sha256)[a-z]+}", "{id}", path) in table
         for parameter in operations.get("get", {}).get("parameters", ()) if path == "/images" else ():
             assert f"{parameter['name']}=" in table
+
+
+def test_the_readme_names_no_call_that_is_not_there() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    described = {
+        (method.upper(), re.sub(r"{(?!sha256)[a-z]+}", "{id}", path)) for path, methods in openapi.document()["paths"].items() for method in methods
+    }
+    named = set(calls(readme[readme.index("## The API") : readme.index("With `BOWERBIRD_API_KEYS`")]))
+    assert len(named) > 25
+    assert {(method, path) for method, path in named if path not in PAGES} == described
+
+
+def calls(table: str) -> Iterator[tuple[str, str]]:
+    """Methods and paths in the first column: "`GET`, `HEAD /images/{id}`, `?images=true`" are two."""
+    for row in (line for line in table.splitlines() if line.startswith("| `")):
+        methods: list[str] = []
+        complete = False
+        for span in re.findall(r"`([^`]+)`", row.split("|")[1]):
+            words = re.findall(r"^[A-Z]+|/[^ ?]*", span)
+            if words and words[0].isupper():
+                methods = [words[0]] if complete else [*methods, words[0]]
+                complete = False
+            for path in (word for word in words if word.startswith("/")):
+                complete = True
+                yield from ((method, path) for method in methods)
 
 
 def test_every_operation_says_how_it_can_fail() -> None:

@@ -20,7 +20,7 @@ def test_help_has_a_line_for_each_command() -> None:
     done = bowerbird("--help")
     assert (done.returncode, done.stderr) == (0, "")
     first_words = {line.strip("│ ").partition(" ")[0] for line in done.stdout.splitlines()}
-    assert {"up", "api", "fetcher", "storer", "dead", "requeue", "--url", "--key", "--json"} <= first_words
+    assert {"up", "api", "fetcher", "storer", "asyncapi", "dead", "requeue", "--url", "--key", "--json"} <= first_words
 
 
 def test_wrong_settings_end_it_with_a_line_for_each() -> None:

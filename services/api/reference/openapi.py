@@ -7,13 +7,16 @@ from importlib import metadata
 
 import msgspec
 
-from services.api import openapi_batches, openapi_deliveries, openapi_images, openapi_letters, openapi_live, problems
+from services.api import problems
 from services.api.batches import BatchResource
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
 from services.api.deliveries import DeliveryPage, DeliveryResource
+from services.api.health import READ_BY_OTHERS
 from services.api.keys import READ, READS, WRITE
 from services.api.lines import Submissions
-from services.api.operations import Json, anything, failures, json, operation, response, together
+from services.api.reference import batches, deliveries, images, letters, live
+from services.api.reference.curl import samples
+from services.api.reference.operations import Json, anything, failures, json, operation, response, together
 from services.api.requeue import Requeued, RequeueRequest
 from services.api.resources import ImagePage, ImageResource
 from services.api.stats import StatsResource
@@ -30,6 +33,7 @@ _STRUCTS = (
     Submission, ImageResource, ImagePage, VersionList, Submissions, BatchResource, RequeueRequest, Requeued, DeadLetterResource, DeadLetterPage,
     DeliveryResource, DeliveryPage, StatsResource,
 )  # fmt: skip
+_CHECKS = {"mongodb": "ok", "rabbitmq": "ok", **{queue.name: "ok" for queue in READ_BY_OTHERS}}
 
 
 def version() -> str:
@@ -84,11 +88,11 @@ _PROBLEM: Json = {
 
 def _paths() -> Json:
     return {
-        **openapi_images.paths(),
-        **openapi_batches.paths(),
-        **openapi_letters.paths(),
-        **openapi_deliveries.paths(),
-        **openapi_live.paths(),
+        **images.paths(),
+        **batches.paths(),
+        **letters.paths(),
+        **deliveries.paths(),
+        **live.paths(),
         "/requeue": {
             "post": operation(
                 "requeue", "Download afresh what has a status",
@@ -105,8 +109,8 @@ def _paths() -> Json:
             "get": operation(
                 "ready", "Whether what is submitted now gets stored", "MongoDB, RabbitMQ, a fetcher and a storer are there. Kept for a second.",
                 {
-                    "200": response("They are.", anything({"status": "ready", "checks": {"mongodb": "ok", "rabbitmq": "ok"}})),
-                    "503": response("One isn't: `checks` says which.", anything({"status": "not ready", "checks": {"mongodb": "ok", "rabbitmq": "not connected"}})),
+                    "200": response("They are.", anything({"status": "ready", "checks": _CHECKS})),
+                    "503": response("One isn't: `checks` says which.", anything({"status": "not ready", "checks": {**_CHECKS, "storer.image-fetched": "nobody reads this queue"}})),
                 },
             )
         },
@@ -114,7 +118,8 @@ def _paths() -> Json:
 
 
 def _everywhere(method: str, path: str, of: Json) -> Json:
-    """With what holds of every operation but the probes: keys, their scopes, and the gate (services/api/gate.py)."""
+    """With a command line, and what holds of every operation but the probes: keys, their scopes, and the gate (services/api/gate.py)."""
+    of = {**of, "x-codeSamples": samples(path, method, of)}
     if path.startswith("/health/"):
         return {**of, "security": [], "responses": together(of["responses"], failures(problems.WRONG_HOST))}
     refusals = failures(problems.BAD_REQUEST, problems.UNAUTHORIZED, problems.FORBIDDEN, problems.WRONG_HOST, problems.TOO_MANY_REQUESTS)

@@ -9,9 +9,14 @@ from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
 
 Json = dict[str, Any]
 
-IMAGE_ID = "mfrggzdfmztwq2lknnwg23tpob"
-"""The one in all examples."""
 URL = "https://example.org/cat.jpg"
+IMAGE_ID = "5pwbyuogi37vt6xc3hwyo6q32e"
+"""The one in all examples, and the URL's own; likewise the page's, and the batch's of the idempotency key."""
+PAGE_URL = "https://example.org/"
+PAGE_ID = "qgmndowebiidgzj2pdsiqago7s"
+IDEMPOTENCY_KEY = "0b5a2c1e-7c0e-4a43-8a5c-9d1f0c6e2b7a"
+BATCH_ID = "412b7054997e42c9a7819e3a3b1e59c4"
+DELIVERY_ID = f"msg_{IMAGE_ID}"
 ID_SCHEMA: Json = {"type": "string", "pattern": "^[a-z2-7]{26}$"}
 BATCH_SCHEMA: Json = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 
@@ -26,16 +31,21 @@ def operation(name: str, summary: str, description: str, responses: Json, *, par
     return described
 
 
-def parameter(name: str, where: str, description: str, schema: Json, *, required: bool = False) -> Json:
-    """A parameter object."""
-    return {"name": name, "in": where, "required": required, "description": description, "schema": schema}
+def parameter(name: str, where: str, description: str, schema: Json, *, required: bool = False, example: object = None) -> Json:
+    """A parameter object. What has an example stands in the operation's command line (curl.py)."""
+    described = {"name": name, "in": where, "required": required, "description": description, "schema": schema}
+    return described if example is None else {**described, "example": example}
 
 
 def paging(what: str) -> list[Json]:
     """The parameters of every list."""
     return [
         parameter(
-            "limit", "query", f"How many {what} a page has.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+            "limit",
+            "query",
+            f"How many {what} a page has.",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+            example=10,
         ),
         parameter("cursor", "query", "Where the page begins: opaque, from `next`.", {"type": "string"}),
     ]

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, Json, failures, header, json, operation, paging, parameter, response
+from services.api.reference.operations import (
+    BATCH_ID,
+    BATCH_SCHEMA,
+    DELIVERY_ID,
+    ID_SCHEMA,
+    IMAGE_ID,
+    Json,
+    failures,
+    header,
+    json,
+    operation,
+    paging,
+    parameter,
+    response,
+)
 
-_MESSAGE = f"msg_{IMAGE_ID}"
 _DELIVERY: Json = {
-    "id": _MESSAGE,
+    "id": DELIVERY_ID,
     "type": "image.stored",
     "url": "https://example.com/told",
     "status": "delivered",
@@ -18,13 +31,15 @@ _DELIVERY: Json = {
         {"replay": 0, "number": 1, "at": "2026-01-31T12:00:00.610000Z", "took_ms": 90, "http_status": 204, "reason": None, "detail": None},
     ],
     "payload": '{"type":"image.stored","timestamp":"2026-01-31T12:00:00.480000Z","data":{"id":"…"}}',
-    "links": {"self": f"/deliveries/{_MESSAGE}", "about": f"/images/{IMAGE_ID}"},
+    "links": {"self": f"/deliveries/{DELIVERY_ID}", "about": f"/images/{IMAGE_ID}"},
 }
 
 
 def paths() -> Json:
     """The paths."""
-    delivery_id = parameter("delivery", "path", "A delivery's id.", {"type": "string", "pattern": "^msg_[a-z2-7]{26}$"}, required=True)
+    delivery_id = parameter(
+        "delivery", "path", "A delivery's id.", {"type": "string", "pattern": "^msg_[a-z2-7]{26}$"}, required=True, example=DELIVERY_ID
+    )
     page = response(
         "A page of deliveries.", json("DeliveryPage", {"items": [_DELIVERY], "next": None}), header("Link", 'The next page, as rel="next".')
     )
@@ -34,12 +49,12 @@ def paths() -> Json:
             "get": operation(
                 f"deliveries_of_{name}", f"The callbacks about {one}, newest first", "In pages, as images are. They are kept for 30 days.",
                 {"200": page, **failures(problems.BAD_PARAMETER, kind, problems.UNAVAILABLE)},
-                parameters=[parameter(name, "path", f"The id of {one}.", schema, required=True), *paging("deliveries")],
+                parameters=[parameter(name, "path", f"The id of {one}.", schema, required=True, example=example), *paging("deliveries")],
             ),
         }
-        for about, name, one, schema, kind in (
-            ("images", "image", "an image", ID_SCHEMA, problems.UNKNOWN_IMAGE),
-            ("batches", "batch", "a batch", BATCH_SCHEMA, problems.UNKNOWN_BATCH),
+        for about, name, one, schema, example, kind in (
+            ("images", "image", "an image", ID_SCHEMA, IMAGE_ID, problems.UNKNOWN_IMAGE),
+            ("batches", "batch", "a batch", BATCH_SCHEMA, BATCH_ID, problems.UNKNOWN_BATCH),
         )
     } | {
         "/deliveries/{delivery}": {

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, URL, Json, failures, json, operation, parameter, response
+from services.api.reference.operations import BATCH_ID, BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, URL, Json, failures, json, operation, parameter, response
 
-_BATCH = "0123456789abcdef0123456789abcdef"
 _EVENTS = (
     "retry: 2000\nid: 019c1468b5e07f3a9c21-41\n\n"
     "event: stored\nid: 019c1468b5e07f3a9c21-42\n"
     f'data: {{"id":"{IMAGE_ID}","status":"stored","at":"2026-01-31T12:00:00.480000Z","url":"{URL}","format":"jpeg","width":1280,"height":853,'
-    f'"size":81920,"in":["{_BATCH}"]}}\n\n'
+    f'"size":81920,"in":["{BATCH_ID}"]}}\n\n'
 )
 
 _EVENT: Json = {
@@ -61,7 +60,7 @@ def _events() -> Json:
             **failures(problems.BAD_PARAMETER, problems.UNAVAILABLE),
         },
         parameters=[
-            parameter("batch", "query", "Only images of this batch.", BATCH_SCHEMA),
+            parameter("batch", "query", "Only images of this batch.", BATCH_SCHEMA, example=BATCH_ID),
             parameter("page", "query", "Only this page and its images.", ID_SCHEMA),
             parameter("last_event_id", "query", f"{identifier} The header goes before it.", {"type": "string"}),
             parameter("Last-Event-ID", "header", identifier, {"type": "string"}),

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from services.api import problems
 from services.api.lines import MAX_URLS
-from services.api.operations import BATCH_SCHEMA, IMAGE_ID, URL, Json, failures, header, json, operation, parameter, response
+from services.api.reference.operations import (
+    BATCH_ID,
+    BATCH_SCHEMA,
+    IDEMPOTENCY_KEY,
+    IMAGE_ID,
+    URL,
+    Json,
+    failures,
+    header,
+    json,
+    operation,
+    parameter,
+    response,
+)
 
-_ID = "6f1ed002ab5595859014ebf0951522d9"
-_OWN = f"/batches/{_ID}"
+_OWN = f"/batches/{BATCH_ID}"
 _BATCH: Json = {
-    "id": _ID, "added_at": "2026-01-31T12:00:00.120000Z", "total": 3, "accepted": 1, "known": 0, "repeated": 1, "refused": 1,
+    "id": BATCH_ID, "added_at": "2026-01-31T12:00:00.120000Z", "total": 3, "accepted": 1, "known": 0, "repeated": 1, "refused": 1,
     "images": {"queued": 1, "delayed": 0, "stored": 0, "failed": 0, "expanded": 0}, "completed_at": None, "callback_url": None,
-    "links": {"self": _OWN, "images": f"/images?batch={_ID}"},
+    "links": {"self": _OWN, "images": f"/images?batch={BATCH_ID}"},
 }  # fmt: skip
 _ITEMS = [
     {"url": URL, "outcome": "accepted", "image": f"/images/{IMAGE_ID}"},
@@ -22,7 +34,7 @@ _ITEMS = [
 
 def paths() -> Json:
     """The paths."""
-    batch_id = parameter("batch", "path", "A batch's id.", BATCH_SCHEMA, required=True)
+    batch_id = parameter("batch", "path", "A batch's id.", BATCH_SCHEMA, required=True, example=BATCH_ID)
     return {
         "/batches": {"post": _submit()},
         "/batches/{batch}": {
@@ -54,7 +66,7 @@ def _submit() -> Json:
                 "Idempotency-Key", "header",
                 "Makes repeating the request safe: with the same key and body it is answered with the same batch, as often as it is sent. With another "
                 "body the key is refused. Keys of the api don't see one another's.",
-                {"type": "string", "pattern": "^[!-~][ -~]{0,254}$", "example": "0b5a2c1e-7c0e-4a43-8a5c-9d1f0c6e2b7a"},
+                {"type": "string", "pattern": "^[!-~][ -~]{0,254}$"}, example=IDEMPOTENCY_KEY,
             ),
             parameter(
                 "callback_url", "query",

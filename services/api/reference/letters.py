@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.operations import ID_SCHEMA, IMAGE_ID, Json, anything, failures, json, operation, paging, parameter, response
+from services.api.reference.operations import ID_SCHEMA, IMAGE_ID, Json, anything, failures, json, operation, paging, parameter, response
 
 _LETTER: Json = {
     "id": IMAGE_ID, "queue": "fetcher.download-requested", "reason": "rejected",
@@ -15,7 +15,7 @@ _LETTER: Json = {
 
 def paths() -> Json:
     """The paths."""
-    letter_id = parameter("letter", "path", "A dead letter's id.", ID_SCHEMA, required=True)
+    letter_id = parameter("letter", "path", "A dead letter's id.", ID_SCHEMA, required=True, example=IMAGE_ID)
     unknown = failures(problems.UNKNOWN_DEAD_LETTER, problems.UNAVAILABLE)
     return {
         "/dead-letters": {

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from services.api import problems
-from services.api.operations import BATCH_SCHEMA, ID_SCHEMA, IMAGE_ID, URL, Json, failures, header, json, operation, paging, parameter, response
+from services.api.reference.operations import (
+    BATCH_SCHEMA,
+    ID_SCHEMA,
+    IMAGE_ID,
+    PAGE_ID,
+    PAGE_URL,
+    URL,
+    Json,
+    failures,
+    header,
+    json,
+    operation,
+    paging,
+    parameter,
+    response,
+)
 from services.api.thumbnails import HEIGHTS, WIDTH, WIDTHS
 from shared.listing import FORMATS
 from shared.status import Status
@@ -11,7 +26,6 @@ from shared.thumbnails import CONTENT_TYPE
 
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _OWN = f"/images/{IMAGE_ID}"
-_PAGE_ID = "onswg5dfon2g23dbpbqw4zlomu"
 _IN_LISTS: Json = {
     "id": IMAGE_ID, "status": "stored", "source_url": URL, "stored_url": f"{_OWN}/content",
     "added_at": "2026-01-31T12:00:00.120000Z", "completed_at": "2026-01-31T12:00:00.480000Z", "format": "jpeg", "content_type": "image/jpeg",
@@ -20,27 +34,29 @@ _IN_LISTS: Json = {
     "next_attempt_at": None, "error": None, "checked_at": "2026-01-31T12:00:00.400000Z", "callback_url": None, "alternatives": [], "page": None,
     "links": {"self": _OWN, "content": f"{_OWN}/content", "versions": f"{_OWN}/versions", "images": None},
 }  # fmt: skip
-_IMAGE: Json = {**_IN_LISTS, "pages": [f"/images/{_PAGE_ID}"], "same_bytes": []}
+_IMAGE: Json = {**_IN_LISTS, "pages": [f"/images/{PAGE_ID}"], "same_bytes": []}
 _QUEUED: Json = {
     **dict.fromkeys(_IMAGE), "id": IMAGE_ID, "status": "queued", "source_url": URL, "added_at": _IMAGE["added_at"], "attempts": [],
     "alternatives": [], "pages": [], "same_bytes": [], "links": {"self": _OWN, "content": None, "versions": None, "images": None},
 }  # fmt: skip
 _PAGE: Json = {
-    **_QUEUED, "id": _PAGE_ID, "status": "expanded", "source_url": "https://example.org/", "completed_at": "2026-01-31T12:00:00.480000Z",
+    **_QUEUED, "id": PAGE_ID, "status": "expanded", "source_url": PAGE_URL, "completed_at": "2026-01-31T12:00:00.480000Z",
     "attempts": _IMAGE["attempts"], "checked_at": _IMAGE["checked_at"],
     "page": {
         "scanned_at": "2026-01-31T12:00:00.400000Z", "found": 12, "skipped": 3, "refused": 0, "beyond": 0,
         "images": {"queued": 4, "delayed": 0, "stored": 7, "failed": 1, "expanded": 0},
     },
-    "links": {"self": f"/images/{_PAGE_ID}", "content": None, "versions": None, "images": f"/images?page={_PAGE_ID}"},
+    "links": {"self": f"/images/{PAGE_ID}", "content": None, "versions": None, "images": f"/images?page={PAGE_ID}"},
 }  # fmt: skip
 _VERSION: Json = {
     "sha256": _SHA256, "size": 81920, "format": "jpeg", "content_type": "image/jpeg", "width": 1280, "height": 853,
     "fetched_at": "2026-01-31T12:00:00.400000Z", "replaced_at": "2026-02-14T08:30:00.250000Z", "content": f"{_OWN}/versions/{_SHA256}/content",
 }  # fmt: skip
 
-_ID = parameter("image", "path", "An image's or page's id.", ID_SCHEMA, required=True)
-_HASH = parameter("sha256", "path", "The SHA-256 of the copy's bytes.", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, required=True)
+_ID = parameter("image", "path", "An image's or page's id.", ID_SCHEMA, required=True, example=IMAGE_ID)
+_HASH = parameter(
+    "sha256", "path", "The SHA-256 of the copy's bytes.", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, required=True, example=_SHA256
+)
 _CONTENT_HEADERS = {name: {"schema": {"type": "string"}} for name in ("ETag", "Last-Modified", "Accept-Ranges", "Content-Disposition")}
 _BYTES = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 _PRECONDITIONS = [
@@ -118,8 +134,8 @@ def _list() -> Json:
         },
         parameters=[
             *paging("images"),
-            parameter("status", "query", "Only images with this status.", {"type": "string", "enum": list(Status)}),
-            parameter("host", "query", "Only images from this host: a name or an address, without a port.", {"type": "string"}),
+            parameter("status", "query", "Only images with this status.", {"type": "string", "enum": list(Status)}, example="stored"),
+            parameter("host", "query", "Only images from this host: a name or an address, without a port.", {"type": "string"}, example="example.org"),
             parameter("format", "query", "Only images that hold a copy in this format.", {"type": "string", "enum": list(FORMATS)}),
             parameter("page", "query", "Only images of the page with this id.", ID_SCHEMA),
             parameter("batch", "query", "Only images of the batch with this id.", BATCH_SCHEMA),
@@ -185,7 +201,7 @@ def _thumbnail() -> Json:
                 **failures(problems.BAD_PARAMETER, problems.UNKNOWN_IMAGE, problems.NOT_STORED, problems.NO_THUMBNAIL, problems.UNAVAILABLE),
             },
             parameters=[
-                _ID, parameter("w", "query", "The width in pixels.", {"type": "string", "enum": [str(width) for width in WIDTHS], "default": str(WIDTH)}),
+                _ID, parameter("w", "query", "The width in pixels.", {"type": "string", "enum": [str(width) for width in WIDTHS], "default": str(WIDTH)}, example=str(WIDTH)),
                 *_PRECONDITIONS[:2],
             ],
         ),

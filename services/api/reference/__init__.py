@@ -1,0 +1,1 @@
+"""The reference: the documents that describe the API and the events, and their pages."""
