@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import aio_pika
 from aio_pika.exceptions import AMQPError, PublishError
 
-from shared import events, topology
+from shared import events, topology, tracing
 from shared.errors import BrokerUnavailable, Unpublishable
 
 if TYPE_CHECKING:
@@ -133,13 +133,13 @@ class Publisher:
     ) -> None:
         if exchange is None or not self.connected:
             raise BrokerUnavailable("RabbitMQ isn't connected.")
-        message = _message(envelope, wait)
         if len(envelope.body) > self.max_body:
             raise Unpublishable(f"{envelope.type} has {len(envelope.body):,} bytes, more than the {self.max_body:,} that RabbitMQ takes.")
         try:
             # No time limit: a confirm that is late isn't lost as long as the connection lives (heartbeats end one that doesn't), and
             # publishing again would add to whatever makes it late.
-            await exchange.publish(message, routing_key, mandatory=mandatory)
+            with tracing.publishing(envelope, exchange.name, routing_key):
+                await exchange.publish(_message(envelope, wait), routing_key, mandatory=mandatory)
         except PublishError as error:
             # Its queue is gone. Opened anew, everything is declared again.
             self._lost.set()
@@ -180,7 +180,9 @@ class Publisher:
             async with asyncio.timeout(ANNOUNCE_SECONDS):
                 if self._unconfirmed is None:
                     raise BrokerUnavailable("RabbitMQ isn't connected.")
-                await self._unconfirmed.publish(_message(events.encode(event)), event.NAME, mandatory=False)
+                envelope = events.encode(event)
+                with tracing.publishing(envelope, topology.EXCHANGE, event.NAME):
+                    await self._unconfirmed.publish(_message(envelope), event.NAME, mandatory=False)
         except (BrokerUnavailable, *AWAY) as error:
             log.warning("not announced", extra={"image": event.image, "announcement": event.NAME, "error": repr(error)})
 

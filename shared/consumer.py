@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
-from shared import events, process, topology
+from shared import events, process, topology, tracing
 from shared.broker import AWAY, OPEN_SECONDS, RECONNECT_SECONDS
 from shared.errors import BrokerUnavailable, StoreUnavailable, Undecodable, Unusable
 
@@ -59,7 +59,8 @@ def subscribe(
     reader = read or _event_of(queue)
 
     async def consume(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        await settle(message, reader, handle, publisher, last_resort=last_resort_pause if queue is topology.DEAD else None)
+        with tracing.processing(message, queue.name):
+            await settle(message, reader, handle, publisher, last_resort=last_resort_pause if queue is topology.DEAD else None)
 
     # Without a routing key the queue is bound to the default exchange alone, as every queue is.
     exchange = EXCHANGE if queue.routing_key else RabbitExchange("")
@@ -157,9 +158,11 @@ async def settle(
                 await publisher.announce(publication.event)
         verdict = raw.ack()
     except (Undecodable, Unusable) as error:
+        tracing.failed(error)
         log.warning("to the dead letters", extra={"message_id": raw.message_id, "error": str(error)})
         verdict = raw.reject(requeue=False)
-    except Exception:
+    except Exception as error:
+        tracing.failed(error)
         again = last_resort is not None or not raw.redelivered
         log.exception("handler failed", extra={"correlation": raw.correlation_id, "again": again})
         if last_resort is not None:
