@@ -59,15 +59,14 @@ def subscribe(
     reader = read or _event_of(queue)
 
     async def consume(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        with tracing.processing(message, queue.name):
-            await settle(message, reader, handle, publisher, last_resort=last_resort_pause if queue is topology.DEAD else None)
+        await settle(message, reader, handle, publisher, last_resort=last_resort_pause if queue is topology.DEAD else None)
 
     # Without a routing key the queue is bound to the default exchange alone, as every queue is.
     exchange = EXCHANGE if queue.routing_key else RabbitExchange("")
     subscriber = broker.subscriber(
         source, exchange, channel=Channel(prefetch_count=prefetch), ack_policy=AckPolicy.MANUAL, decoder=_undecoded, no_reply=True
     )
-    subscriber(consume)
+    subscriber(tracing.processing(consume, queue.name))
 
 
 def _event_of(queue: topology.Queue) -> Reader:

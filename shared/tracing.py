@@ -7,6 +7,7 @@ MongoDB and published later by whoever comes to it, in the image's document, as 
 
 from __future__ import annotations
 
+import functools
 import importlib
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from aio_pika.abc import AbstractIncomingMessage
     from opentelemetry.trace import Span
 
     from shared.events import Envelope
     from shared.spans import Asking, Spans
+
+    Consume = Callable[[AbstractIncomingMessage], Awaitable[None]]
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
@@ -69,9 +72,17 @@ def step(name: str) -> AbstractContextManager[None]:
     return _NOTHING if _spans is None else _spans.step(name)
 
 
-def processing(message: AbstractIncomingMessage, queue: str) -> AbstractContextManager[None]:
-    """The handling of a message: it continues the trace of whoever published it."""
-    return _NOTHING if _spans is None else _spans.processing(message, queue)
+def processing(consume: Consume, queue: str) -> Consume:
+    """What consumes the messages of a queue; each time, when traces are on, it continues the trace of whoever published the message."""
+    if (spans := _spans) is None:
+        return consume
+
+    @functools.wraps(consume)
+    async def traced(message: AbstractIncomingMessage) -> None:
+        with spans.processing(message, queue):
+            await consume(message)
+
+    return traced
 
 
 def publishing(envelope: Envelope, exchange: str, routing_key: str) -> AbstractContextManager[None]:
