@@ -27,6 +27,7 @@ pytestmark = pytest.mark.anyio
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 REQUESTED, FETCHED = "publish bowerbird:download-requested", "publish bowerbird:image-fetched"
+CALLBACK = "publish bowerbird:callback-requested"
 FETCH, STORE = "process fetcher.download-requested", "process storer.image-fetched"
 ALL = ("POST /images", "insert images", REQUESTED, FETCH, "download", "GET", "recognise", FETCHED, STORE, "store images")
 
@@ -100,10 +101,10 @@ async def test_one_post_is_one_trace_through_all_services(collector: Collector, 
 async def test_the_attempts_of_an_image_are_one_trace(up: Up, collector: Collector, client: httpx.AsyncClient, origin: Origin) -> None:
     found = await submit(client, origin.on("/a.png", sequence(status(503), body(image("PNG"), "image/png"))))
     assert found["status"] == "stored"
-    spans = await collector.traced(ours, *ALL, FETCH, "download", "GET", "process storer.download-delayed", "note failures")
+    delay = "publish fetcher.download-requested.in-300ms"
+    spans = await collector.traced(ours, *ALL, FETCH, delay, "download", "GET", "process storer.download-delayed", "note failures")
     first, second = sorted((span for span in spans if span.name == FETCH), key=lambda span: span.attributes["messaging.message.id"])
     [store] = [span for span in spans if span.name == STORE]
-    delay = "publish fetcher.download-requested.in-300ms"
     assert above(first, spans) == [REQUESTED, "POST /images"]
     assert above(second, spans) == [delay, FETCH, REQUESTED, "POST /images"]
     assert above(store, spans) == [FETCHED, FETCH, delay, FETCH, REQUESTED, "POST /images"]
@@ -127,8 +128,8 @@ async def test_the_images_of_a_page_are_traces_that_link_to_its_own(collector: C
     def of_page(span: Seen) -> bool:
         return (TRACE, scanned.id) in span.links
 
-    first = await collector.traced(of_page, *ALL[2:])
-    second = await collector.traced(lambda span: of_page(span) and span.trace != first[0].trace, *ALL[2:])
+    first = await collector.traced(of_page, *ALL[2:-1])
+    second = await collector.traced(lambda span: of_page(span) and span.trace != first[0].trace, *ALL[2:-1])
     for trace in (first, second):
         [begun] = [span for span in trace if not span.parent]
         assert begun.name == REQUESTED
@@ -138,10 +139,31 @@ async def test_a_callback_is_part_of_the_trace_and_carries_it_on(collector: Coll
     async with Receiver("127.77.0.2") as receiver:
         await submit(client, origin.on("/a.png", body(image("PNG"), "image/png")), callback_url=receiver.url)
         [call] = await receiver.calls(1)
-        spans = await collector.traced(ours, *ALL, "process fetcher.callback-requested", "POST", "process storer.callback-attempted")
+        spans = await collector.traced(ours, *ALL, CALLBACK, "process fetcher.callback-requested", "POST", "process storer.callback-attempted")
         [asked] = [span for span in spans if span.name == "process fetcher.callback-requested"]
-        assert above(asked, spans)[:2] == ["publish bowerbird:callback-requested", STORE]
+        assert above(asked, spans)[:2] == [CALLBACK, STORE]
         assert call.headers["traceparent"] == f"00-{TRACE}-{asked.id}-01"
+
+
+async def test_the_images_of_a_batch_link_to_its_trace_and_its_callback_is_in_it(
+    collector: Collector, client: httpx.AsyncClient, origin: Origin
+) -> None:
+    urls = [origin.on(f"/{number}.png", body(image("PNG", seed=number), "image/png")) for number in range(3)]
+    async with Receiver("127.77.0.2") as receiver:
+        answer = await client.post("/batches", json={"urls": urls, "callback_url": receiver.url}, headers={"traceparent": f"00-{TRACE}-{CALLER}-01"})
+        assert answer.status_code == 202, answer.text
+        [call] = await receiver.calls(1)
+    spans = await collector.traced(ours, "POST /batches", CALLBACK, "process fetcher.callback-requested")
+    [post] = [span for span in spans if span.name == "POST /batches"]
+    [asked] = [span for span in spans if span.name == "process fetcher.callback-requested"]
+    assert above(asked, spans) == [CALLBACK, "POST /batches"]
+    assert call.headers["traceparent"] == f"00-{TRACE}-{asked.id}-01"
+
+    async def begun() -> bool:
+        found = [span for span in list(collector.spans) if (TRACE, post.id) in span.links]
+        return len({span.trace for span in found if span.name == REQUESTED and not span.parent}) == len(urls)
+
+    await until(begun)
 
 
 async def test_a_collector_that_is_away_costs_no_image_and_few_lines(up: Up, collector: Collector, client: httpx.AsyncClient, origin: Origin) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -213,18 +214,28 @@ def test_a_collector_that_is_away_is_a_line_a_minute(caplog: pytest.LogCaptureFi
     assert vars(caplog.records[-1])["lost_spans"] == 1000
 
 
-def test_what_waits_for_a_collector_is_bounded() -> None:
-    class Stuck(Down):
-        def export(self, spans: Any) -> SpanExportResult:
-            del spans
-            gate.wait(10)
-            return self.result
+class Stuck(Down):
+    """A collector that takes a batch and never answers, until the gate is open."""
 
-    gate = threading.Event()
-    with collector.provider("api", {}, exporter=Stuck()) as provider:
-        tracer = provider.get_tracer("tests")
-        for _ in range(10_000):
-            tracer.start_span("span").end()
-        [processor] = provider._active_span_processor._span_processors
-        assert len(processor._batch_processor._queue) <= 2048  # type: ignore[attr-defined]
-        gate.set()
+    def __init__(self) -> None:
+        self.result = SpanExportResult.SUCCESS
+        self.gate = threading.Event()
+
+    def export(self, spans: Any) -> SpanExportResult:
+        self.gate.wait(30)
+        return super().export(spans)
+
+
+def test_what_waits_for_a_collector_is_bounded_and_holds_up_no_end() -> None:
+    stuck = Stuck()
+    try:
+        with collector.provider("api", {}, exporter=stuck) as provider:
+            tracer = provider.get_tracer("tests")
+            for _ in range(10_000):
+                tracer.start_span("span").end()
+            [processor] = provider._active_span_processor._span_processors
+            assert len(processor._batch_processor._queue) == 2048  # type: ignore[attr-defined]
+            began = time.monotonic()
+        assert time.monotonic() - began < collector.CLOSE_SECONDS + 1
+    finally:
+        stuck.gate.set()
