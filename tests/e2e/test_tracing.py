@@ -79,11 +79,12 @@ def ours(span: Seen) -> bool:
 
 async def test_one_post_is_one_trace_through_all_services(collector: Collector, client: httpx.AsyncClient, origin: Origin) -> None:
     picture = await submit(client, origin.on("/a.png", body(image("PNG"), "image/png")) + "?secret")
-    spans = await collector.traced(ours, *ALL)
+    spans = await collector.traced(ours, *ALL, "publish bowerbird:image-stored")
     by_name = {span.name: span for span in spans}
     [post] = [span for span in spans if span.name == "POST /images"]
     assert (post.service, post.parent, post.attributes["http.response.status_code"]) == ("bowerbird-api", CALLER, 202)
     assert above(by_name["store images"], spans) == [STORE, FETCHED, FETCH, REQUESTED, "POST /images"]
+    assert above(by_name["publish bowerbird:image-stored"], spans)[0] == STORE
     assert above(by_name["insert images"], spans) == ["POST /images"]
     assert {by_name[name].service for name in (FETCH, "download", "GET", "recognise", FETCHED)} == {"bowerbird-fetcher"}
     assert by_name["store images"].service == "bowerbird-storer"
