@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 COMPILE := UV_NO_CONFIG=1 $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
-EMBEDDED := $(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["embedded"], sep="\n")'
+EXTRA := $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]], sep="\n")'
 
 .PHONY: up test check bench chaos lock clean
 .DEFAULT_GOAL := up
@@ -23,7 +23,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tests.security.audit requirements.lock
+	$(BIN)/python -m tests.security.audit requirements.lock requirements-tracing.lock
 	$(BIN)/python -m pytest -n auto tests/unit $(ARGS)
 
 # QUICK=1 for little of everything, within two minutes; ARGS="--only accept" for a section.
@@ -57,8 +57,10 @@ $(VENV)/.made:
 lock:
 	@$(COMPILE) pyproject.toml -o requirements.lock
 	@printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements.lock -o requirements-build.lock
-	@printf 'hatchling\neditables\n' | $(COMPILE) pyproject.toml - --group dev -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
-	@$(EMBEDDED) | $(COMPILE) - -o requirements-embedded.lock
+	@$(EXTRA) tracing | $(COMPILE) - -c requirements.lock -o requirements-tracing.lock
+	@printf 'hatchling\neditables\n' | $(COMPILE) pyproject.toml - --extra tracing --group dev \
+	  -c requirements.lock -c requirements-build.lock -c requirements-tracing.lock -o requirements-dev.lock
+	@$(EXTRA) embedded | $(COMPILE) - -o requirements-embedded.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from pymongo import ASCENDING, IndexModel, ReturnDocument
 
+from shared import tracing
 from shared.mongo import unavailable, unhurried
 from shared.status import now
 
@@ -44,6 +45,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     fates: Fates | None = None
     callback: str | None = None
     completed_at: datetime | None = None
+    trace: str | None = None  # what submitted it (shared/tracing.py)
 
 
 class Batches:
@@ -59,7 +61,8 @@ class Batches:
 
     async def begin(self, batch: str, *, fingerprint: str, total: int, callback: str | None) -> Batch:
         """The batch with this id, added unless it is there."""
-        document: Document = {"added_at": now(), "fingerprint": fingerprint, "total": total} | ({"callback": callback} if callback else {})
+        document: Document = {"added_at": now(), "fingerprint": fingerprint, "total": total}
+        document |= {name: value for name, value in (("callback", callback), ("trace", tracing.cause())) if value}
         with unavailable():
             return _batch(
                 await self._batches.find_one_and_update({"_id": batch}, {"$setOnInsert": document}, upsert=True, return_document=ReturnDocument.AFTER)

@@ -14,7 +14,7 @@ import aio_pika
 from aio_pika.exceptions import AMQPError, PublishError
 from aiormq import spec
 
-from shared import events, topology
+from shared import events, topology, tracing
 from shared.batching import Batcher
 from shared.errors import BrokerUnavailable, Unpublishable
 
@@ -78,7 +78,7 @@ class Publisher:
         # aio-pika's channels are for what is done once. Its way to publish makes an object more of each message, a quarter of its price.
         self._confirmed: aiormq.Channel | None = None
         self._unconfirmed: aiormq.Channel | None = None
-        self._announcements: Batcher[Event, None] = Batcher(self._announce, max_items=ANNOUNCED_AT_ONCE)
+        self._announcements: Batcher[tuple[Event, str | None], None] = Batcher(self._announce, max_items=ANNOUNCED_AT_ONCE)
         self._opened = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -138,11 +138,12 @@ class Publisher:
         try:
             # No time limit: a confirm that is late isn't lost as long as the connection lives (heartbeats end one that doesn't), and
             # publishing again would add to whatever makes it late.
-            await self._confirmed.basic_publish(
-                envelope.body, exchange=exchange, routing_key=routing_key, properties=_properties(envelope, wait), mandatory=mandatory,
-                # The next message needn't wait until this one is written, unless both are large: what is yet to be written is held twice.
-                wait=len(envelope.body) > LARGE_WRITE,
-            )  # fmt: skip
+            with tracing.publishing(envelope, exchange, routing_key):
+                await self._confirmed.basic_publish(
+                    envelope.body, exchange=exchange, routing_key=routing_key, properties=_properties(envelope, wait), mandatory=mandatory,
+                    # The next message needn't wait until this one is written, unless both are large: what is yet to be written is held twice.
+                    wait=len(envelope.body) > LARGE_WRITE,
+                )  # fmt: skip
         except PublishError as error:
             # Its queue is gone. Opened anew, everything is declared again.
             self._lost.set()
@@ -179,20 +180,21 @@ class Publisher:
 
         What waits for this must not wait for a broker that takes nothing, and a confirm for nobody would cost a storer a quarter of its time.
         """
-        await self._announcements.add(event)
+        await self._announcements.add((event, tracing.cause()))
 
-    async def _announce(self, announced: list[Event]) -> list[None]:
+    async def _announce(self, announced: list[tuple[Event, str | None]]) -> list[None]:
         try:
             async with asyncio.timeout(ANNOUNCE_SECONDS):
-                for left, event in zip(range(len(announced) - 1, -1, -1), announced, strict=True):
+                for left, (event, cause) in zip(range(len(announced) - 1, -1, -1), announced, strict=True):
                     if self._unconfirmed is None:
                         raise BrokerUnavailable("RabbitMQ isn't connected.")
                     envelope = events.encode(event)
-                    await self._unconfirmed.basic_publish(
-                        envelope.body, exchange=topology.EXCHANGE, routing_key=event.NAME, properties=_properties(envelope), wait=not left
-                    )
+                    with tracing.caused_by(cause), tracing.publishing(envelope, topology.EXCHANGE, event.NAME):
+                        await self._unconfirmed.basic_publish(
+                            envelope.body, exchange=topology.EXCHANGE, routing_key=event.NAME, properties=_properties(envelope), wait=not left
+                        )
         except (BrokerUnavailable, *AWAY) as error:
-            log.warning("not announced", extra={"images": [event.image for event in announced], "error": repr(error)})
+            log.warning("not announced", extra={"images": [event.image for event, _ in announced], "error": repr(error)})
         return [None] * len(announced)
 
     async def consumers(self, queue: topology.Queue) -> int:

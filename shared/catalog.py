@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pymongo import ASCENDING, IndexModel, InsertOne, ReturnDocument, UpdateMany
 from pymongo.errors import BulkWriteError, OperationFailure
 
-from shared import listing, outcomes
+from shared import listing, outcomes, tracing
 from shared.image import Addition, Image, Standing, new_document, read, read_all
 from shared.mongo import Document, unavailable, unhurried
 from shared.status import WAITING, Status, now
@@ -159,7 +159,7 @@ class Catalog:
         """Has an image downloaded again, unless that is under way: the image, and whether it is now. None for an unknown one."""
         # Whoever asks for it by its own URL makes it theirs: it doesn't go with the page that it was found on any more.
         asking: Document = {"$unset": {"found": ""}} | ({"$set": {"callback": callback}} if callback else {})
-        change = outcomes.refreshed(now())
+        change = outcomes.refreshed(now(), tracing.cause())
         for operator, fields in asking.items():
             change[operator] |= fields
         where = outcomes.may_be_refreshed({"_id": image})
@@ -180,7 +180,8 @@ class Catalog:
         with unavailable():
             found = await self._images.find(query, {"_id": 1}).sort(listing.NEWEST_FIRST).limit(limit).to_list(limit)
             changed = await self._images.update_many(
-                {"_id": {"$in": [document["_id"] for document in found]}, "status": status}, outcomes.refreshed(max(at, before))
+                {"_id": {"$in": [document["_id"] for document in found]}, "status": status},
+                outcomes.refreshed(max(at, before), tracing.cause(of_many=True)),
             )
         return int(changed.modified_count), len(found) == limit
 
@@ -240,7 +241,7 @@ class Catalog:
         """Has the images of a page, as far as they weren't asked for since a time, downloaded again; how many those are."""
         where = outcomes.may_be_refreshed({"in": owner, "requested_at": {"$lt": before}})
         with unavailable():
-            return int((await self._images.update_many(where, outcomes.refreshed(now()))).modified_count)
+            return int((await self._images.update_many(where, outcomes.refreshed(now(), tracing.cause(of_many=True)))).modified_count)
 
     async def delete(self, image: str) -> Image | None:
         """Takes an image out; what was there. Its file goes with the housekeeping, if nothing else refers to it."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
-from shared import events, process, topology
+from shared import events, process, topology, tracing
 from shared.acks import Acks
 from shared.broker import AWAY, OPEN_SECONDS, RECONNECT_SECONDS
 from shared.errors import BrokerUnavailable, StoreUnavailable, Undecodable, Unusable
@@ -69,7 +69,7 @@ def subscribe(
     subscriber = broker.subscriber(
         source, exchange, channel=Channel(prefetch_count=prefetch), ack_policy=AckPolicy.MANUAL, decoder=_undecoded, no_reply=True
     )
-    subscriber(consume)
+    subscriber(tracing.processing(consume, queue.name))
 
 
 def _event_of(queue: topology.Queue) -> Reader:
@@ -160,9 +160,11 @@ async def settle(
                 await publisher.announce(publication.event)
         verdict = acks.add(raw)
     except (Undecodable, Unusable) as error:
+        tracing.failed(error)
         log.warning("to the dead letters", extra={"message_id": raw.message_id, "error": str(error)})
         verdict = acks.reject(raw, requeue=False)
-    except Exception:
+    except Exception as error:
+        tracing.failed(error)
         again = last_resort is not None or not raw.redelivered
         log.exception("handler failed", extra={"correlation": raw.correlation_id, "again": again})
         if last_resort is not None:

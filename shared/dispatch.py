@@ -6,12 +6,14 @@ Nothing depends on it: what it drops, or loses in a crash, stays marked in Mongo
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
+from shared import tracing
 from shared.batching import Batcher
 from shared.errors import BrokerUnavailable, StoreUnavailable
 
@@ -68,7 +70,8 @@ class Dispatcher:
             return
         self._waiting.append(image)
         if len(self._workers) < self._in_flight:
-            worker = asyncio.create_task(self._work())
+            # In no request's context: it works for whoever comes next, too.
+            worker = asyncio.create_task(self._work(), context=contextvars.Context())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
@@ -79,11 +82,13 @@ class Dispatcher:
 
     async def _work(self) -> None:
         while self._waiting:
-            request = self._waiting.popleft().request()
+            image = self._waiting.popleft()
+            request = image.request()
             if datetime.now(UTC) - request.requested_at > PATIENCE:
                 continue
             try:
-                await self._publisher.publish(request)
+                with tracing.caused_by(image.trace):
+                    await self._publisher.publish(request)
                 await self._confirmed.add(request)
             except (BrokerUnavailable, StoreUnavailable) as error:
                 # Those behind it would fare no better.
@@ -94,13 +99,15 @@ class Dispatcher:
 
     async def publish_all(self, images: Iterable[Image]) -> bool:
         """Publishes the requests of some images and notes those that were confirmed; whether all were. Raises StoreUnavailable."""
-        waiting = deque(image.request() for image in images)
+        waiting = deque(images)
         confirmed: list[DownloadRequested] = []
 
         async def work() -> None:
             while waiting:
-                request = waiting.popleft()
-                await self._publisher.publish(request)
+                image = waiting.popleft()
+                request = image.request()
+                with tracing.caused_by(image.trace):
+                    await self._publisher.publish(request)
                 confirmed.append(request)
 
         outcomes = await asyncio.gather(*(work() for _ in range(min(self._in_flight, len(waiting)))), return_exceptions=True)

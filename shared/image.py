@@ -91,6 +91,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool = False
     alternatives: list[str] = []
     callback: str | None = None
+    trace: str | None = None  # what its download follows from (shared/tracing.py)
     owners: list[str] = msgspec.field(name="in", default_factory=list)
     versions: list[Version] = []
 
@@ -110,6 +111,7 @@ class Addition(NamedTuple):
     found: bool = False
     callback: str | None = None
     alternatives: Sequence[str] = ()
+    trace: str | None = None
 
 
 class Standing(NamedTuple):
@@ -138,6 +140,8 @@ def new_document(addition: Addition, at: datetime) -> Document:
         document["callback"] = addition.callback
     if addition.alternatives:
         document["alternatives"] = list(addition.alternatives)
+    if addition.trace is not None:
+        document["trace"] = addition.trace
     return document
 
 

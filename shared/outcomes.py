@@ -90,13 +90,18 @@ def unfetched(event: DownloadDelayed | DownloadFailed) -> list[UpdateOne]:
     return _failed(event) if isinstance(event, DownloadFailed) else _delayed(event)
 
 
-def refreshed(at: object) -> Document:
-    """A new download is asked for: what may still be on its way for the revision before changes nothing any more."""
-    return {
+def refreshed(at: object, trace: str | None = None) -> Document:
+    """A new download is asked for: what may still be on its way for the revision before changes nothing any more. `trace` is what asks."""
+    change: Document = {
         "$inc": {"revision": 1},
         "$set": {"status": Status.QUEUED, "attempt": 0, "dispatched": False, "requested_at": at},
         "$unset": {"error": "", "next_attempt_at": "", "completed_at": ""},
     }
+    if trace is None:
+        change["$unset"]["trace"] = ""
+    else:
+        change["$set"]["trace"] = trace
+    return change
 
 
 def may_be_refreshed(where: Document) -> Document:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from shared import settings as settings_module
+from shared import tracing
 from shared.errors import SettingsError, StoreUnavailable
 from shared.telemetry import log_to_stderr
 
@@ -39,7 +40,7 @@ def run(service: Service) -> int:
         # A message, once handled, is let go by reference counts alone, while looking for cycles among all that is in hand took a fifth of a
         # fetcher's time (docs/performance.md).
         gc.set_threshold(100_000, 20, 100)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with tracing.exporting(service.__name__, os.environ), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_until_signalled(service, settings))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")

@@ -28,6 +28,7 @@ from services.api import (
 from services.api.gate import Gate
 from services.api.keys import require_key
 from services.api.reference import docs
+from services.api.traced import traced
 
 if TYPE_CHECKING:
     from services.api.parts import Parts
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 def build_app(parts: Parts) -> Gate:
     """The ASGI application that serves the api from its parts."""
-    return Gate(routes(parts), parts.settings)
+    return Gate(traced(routes(parts), parts.settings), parts.settings)
 
 
 def routes(parts: Parts) -> Litestar:

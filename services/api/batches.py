@@ -18,7 +18,7 @@ from services.api.callbacks import check_callback
 from services.api.parts import parts
 from services.api.problems import BAD_REQUEST, REUSED_KEY, UNKNOWN_BATCH, Problem
 from services.api.resources import address
-from shared import urls
+from shared import tracing, urls
 from shared.batches import BATCH_ID, Batch, Fates
 from shared.errors import UrlRefused
 from shared.image import Addition
@@ -149,7 +149,7 @@ def _line(line: str | UrlRefused, batch: str, settings: Settings, base: str) -> 
         shown = line[: urls.MAX_URL_BYTES] if isinstance(line, str) else None
         return LineResource(url=shown, outcome="refused", rule=error.rule, detail=error.detail), None
     image = urls.image_id(url.href)
-    return LineResource(url=line, outcome="accepted", image=address(image, base)), Addition(image, url, batch)
+    return LineResource(url=line, outcome="accepted", image=address(image, base)), Addition(image, url, batch, trace=tracing.cause(of_many=True))
 
 
 async def _add(here: Parts, batch: Batch, additions: list[Addition], *, repeatable: bool) -> set[str]:

@@ -19,7 +19,7 @@ from services.api.browse import MAX_LIMIT, find
 from services.api.parts import parts
 from services.api.problems import NOT_FOUND, Problem
 from services.api.resources import address
-from shared import urls
+from shared import tracing, urls
 from shared.image import Addition
 from shared.listing import Filters, Position
 
@@ -130,7 +130,7 @@ def _url(request: Request[Any, Any, Any]) -> str:
 
 def _addition(here: Parts, text: str) -> Addition:
     url = targets.accepted(text, here.settings)
-    return Addition(urls.image_id(url.href), url)
+    return Addition(urls.image_id(url.href), url, trace=tracing.cause())
 
 
 def _name(image: Image) -> str:

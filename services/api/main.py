@@ -106,7 +106,7 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
             seats=Seats(settings),
             maker=maker,
             stats=Stats(Census(mongo), publisher, live, settings),
-            additions=Batcher(catalog.add, max_items=ADDED_AT_ONCE),
+            additions=Batcher(catalog.add, max_items=ADDED_AT_ONCE, name="insert images"),
             lookups=Batcher(catalog.get_many, max_items=LOOKED_UP_AT_ONCE, writers=2),
             small_files=Batcher(_reader(blobs), max_items=READ_AT_ONCE, max_size=READ_BYTES, size=lambda file: file[1], writers=2),
         )

@@ -15,7 +15,7 @@ from services.api.callbacks import check_callback
 from services.api.parts import parts
 from services.api.problems import KNOWN_IMAGE, Problem
 from services.api.resources import address
-from shared import urls
+from shared import tracing, urls
 from shared.errors import StoreUnavailable
 from shared.image import Addition
 
@@ -77,7 +77,7 @@ async def _wanted(request: Request[Any, Any, Any]) -> Addition:
     settings = parts(request).settings
     url = targets.accepted(submission.url, settings)
     callback = check_callback(submission.callback_url, settings) if submission.callback_url is not None else None
-    return Addition(urls.image_id(url.href), url, callback=callback)
+    return Addition(urls.image_id(url.href), url, callback=callback, trace=tracing.cause())
 
 
 async def add(here: Parts, wanted: Addition) -> Image | None:

@@ -26,7 +26,7 @@ from services.fetcher.hosts import LONGEST_SECONDS, NEAR_SECONDS, Hosts, PutOff
 from services.fetcher.limits import Limits
 from services.fetcher.retry_after import retry_after
 from services.fetcher.transport import ExactTransport
-from shared import retry, urls
+from shared import retry, tracing, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, TransientError, UrlRefused
 from shared.events import CallbackAttempted
@@ -140,7 +140,11 @@ class Callbacks:
 
     async def _post(self, url: Url, request: CallbackRequested) -> Answer:
         body = request.payload.encode()
-        headers = {**_HEADERS, **signatures.headers(request.delivery, int(time.time()), body, self._settings.webhook_secret)}
+        headers = {
+            **_HEADERS,
+            **tracing.headers(),
+            **signatures.headers(request.delivery, int(time.time()), body, self._settings.webhook_secret),
+        }
         try:
             async with asyncio.timeout(self._attempt_seconds):
                 response = await self._transport.handle_async_request(transport.request("POST", url, headers, body))

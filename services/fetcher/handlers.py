@@ -14,7 +14,7 @@ from services.fetcher import answers
 from services.fetcher.hosts import LONGEST_SECONDS, NEAR_SECONDS, Hosts, PutOff
 from services.fetcher.parts import Parts
 from services.fetcher.scanning import Scanner, is_page
-from shared import retry, urls
+from shared import retry, tracing, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, UrlRefused
 from shared.events import DownloadDelayed, DownloadFailed, ImageFetched, ImageUnchanged, PageScanned
@@ -67,7 +67,8 @@ class Handlers:
             raise PermanentError(Reason.BLOCKED, error.detail) from error
         last = retry.is_last(attempt=request.attempt, snoozes=request.snoozes, delays=self._settings.retry_delays)
         async with self._hosts[f"{url.host}:{url.port}"].turn(last=last):
-            copy = await self._downloader.download(url, etag=request.etag, last_modified=request.last_modified)
+            with tracing.step("download"):
+                copy = await self._downloader.download(url, etag=request.etag, last_modified=request.last_modified)
         with copy.body:
             if copy.status == answers.NOT_MODIFIED:
                 return _unchanged(request, copy, started)
@@ -76,7 +77,9 @@ class Handlers:
             return await self._fetched(request, copy, started)
 
     async def _fetched(self, request: DownloadRequested, copy: Download, started: float) -> ImageFetched:
-        image, body = await self._recogniser.recognise(copy.body), copy.body
+        body = copy.body
+        with tracing.step("recognise"):
+            image = await self._recogniser.recognise(body)
         fetched = ImageFetched(
             image=request.image, revision=request.revision, attempt=request.attempt, url=request.url, final_url=copy.final_url,
             fetched_at=datetime.now(UTC), took_ms=_milliseconds(started), format=image.format.lower(), content_type=image.content_type,
@@ -87,7 +90,8 @@ class Handlers:
         return msgspec.structs.replace(fetched, file=await self._parts.publish(request, body), parts=body.parts, size=body.size)
 
     async def _scanned(self, request: DownloadRequested, copy: Download, started: float) -> PageScanned:
-        page = await self._scanner.scan(copy)
+        with tracing.step("scan the page"):
+            page = await self._scanner.scan(copy)
         return PageScanned(
             image=request.image, revision=request.revision, attempt=request.attempt, url=request.url, final_url=copy.final_url,
             scanned_at=datetime.now(UTC), took_ms=_milliseconds(started), images=page.images, alternatives=page.alternatives,

@@ -15,6 +15,8 @@ import httpx
 import yarl
 from httpx_aiohttp import AiohttpTransport
 
+from services.fetcher.traced import trace_configs
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
@@ -53,6 +55,7 @@ class ExactTransport(AiohttpTransport):
             max_field_size=limits.header_line,
             max_headers=limits.header_lines,
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=limits.connect, sock_read=limits.idle),
+            trace_configs=trace_configs(),
         )
         super().__init__(verify=tls, trust_env=False, client=self._session)
 

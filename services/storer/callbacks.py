@@ -34,7 +34,7 @@ class Callbacks:
     def __init__(self, deliveries: Deliveries, base: str) -> None:
         self._deliveries = deliveries
         self._base = base
-        self._records: Batcher[Delivery, CallbackRequested | None] = Batcher(deliveries.record, max_items=BATCH_ITEMS)
+        self._records: Batcher[Delivery, CallbackRequested | None] = Batcher(deliveries.record, max_items=BATCH_ITEMS, name="record deliveries")
 
     async def for_image(self, event: ImageStored | ImageFailed | PageExpanded, callback: str, source_url: str | None = None) -> list[Publication]:
         """Tells `callback` what has become of an image. `source_url` is the image's, which image-failed doesn't carry."""

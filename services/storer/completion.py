@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from shared import tracing
 from shared.errors import StoreUnavailable
 from shared.status import now
 
@@ -63,5 +64,6 @@ class Completion:
             counts = await self._images.counts(batch.id)
             # Before it is noted: a crash in between repeats it, and the delivery has the same id.
             for publication in await self._callbacks.for_batch(batch.id, counts, batch.total, batch.callback, at):
-                await self._publisher.publish_surely(*publication)
+                with tracing.caused_by(batch.trace):
+                    await self._publisher.publish_surely(*publication)
         await self._batches.complete(batch.id, at)

@@ -49,10 +49,14 @@ class Handlers:
         self._callbacks = callbacks
         self._parts = Parts(blobs, most=most_parts)
         self._fetched: Batcher[ImageFetched, Standing | None] = Batcher(
-            self._store, max_items=BATCH_ITEMS, max_size=BATCH_BYTES, size=lambda event: len(event.body), writers=WRITERS
+            self._store, max_items=BATCH_ITEMS, max_size=BATCH_BYTES, size=lambda event: len(event.body), writers=WRITERS, name="store images"
         )
-        self._closed: Batcher[tuple[ImageFetched, ObjectId], Standing | None] = Batcher(self._point, max_items=BATCH_ITEMS, writers=WRITERS)
-        self._unfetched: Batcher[DownloadDelayed | DownloadFailed, Standing | None] = Batcher(self._note, max_items=4 * BATCH_ITEMS)
+        self._closed: Batcher[tuple[ImageFetched, ObjectId], Standing | None] = Batcher(
+            self._point, max_items=BATCH_ITEMS, writers=WRITERS, name="store large images"
+        )
+        self._unfetched: Batcher[DownloadDelayed | DownloadFailed, Standing | None] = Batcher(
+            self._note, max_items=4 * BATCH_ITEMS, name="note failures"
+        )
 
     async def on_image_part(self, event: ImagePart) -> list[Publication]:
         """A part of the bytes to GridFS; image-fetched follows, or was here before."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from shared import outcomes, urls
+from shared import outcomes, tracing, urls
 from shared.errors import Reason, UrlRefused
 from shared.events import DownloadFailed
 from shared.image import Addition
@@ -82,6 +82,7 @@ class Pages:
 def _additions(event: PageScanned) -> list[Addition]:
     """The images of a page, each once. A message is not trusted: what is no URL isn't added."""
     additions: dict[str, Addition] = {}
+    trace = tracing.cause(of_many=True)
     for href in event.images:
         try:
             url = urls.parse(href)
@@ -89,5 +90,6 @@ def _additions(event: PageScanned) -> list[Addition]:
             continue
         image = urls.image_id(url.href)
         if image != event.image:
-            additions.setdefault(image, Addition(image, url, event.image, found=True, alternatives=event.alternatives.get(href, ())))
+            others = event.alternatives.get(href, ())
+            additions.setdefault(image, Addition(image, url, event.image, found=True, alternatives=others, trace=trace))
     return list(additions.values())
