@@ -10,7 +10,7 @@ import httpx
 
 from bench.accept import ALONE, CONNECTIONS
 from bench.bare import bare_api
-from bench.collection import FORMATS, LARGE_HOST, PAGE, STATUSES, added_at, document, fill
+from bench.collection import FORMATS, LARGE_HOST, STATUSES, added_at, batch, document, fill, page
 from bench.end_to_end import GOAL_SIZE
 from bench.load import load, request
 from bench.measure import Section, Table, percentile, ratios
@@ -49,8 +49,8 @@ def filters(size: int) -> dict[str, tuple[dict[str, str], dict[str, Any]]]:
         "status": ({"status": STATUSES[0]}, {"status": STATUSES[0]}),
         "host": ({"host": LARGE_HOST}, {"host": LARGE_HOST}),
         "format": ({"format": FORMATS[0]}, {"format": FORMATS[0]}),
-        "page": ({"page": PAGE}, {"in": PAGE}),
-        "batch": ({"batch": PAGE}, {"in": PAGE}),
+        "page": ({"page": page(0)}, {"in": page(0)}),
+        "batch": ({"batch": batch(0)}, {"in": batch(0)}),
         "added_after": ({"added_after": told}, {"added_at": {"$gt": half}}),
         "added_before": ({"added_before": told}, {"added_at": {"$lt": half}}),
         "status, host": ({"status": STATUSES[0], "host": LARGE_HOST}, {"status": STATUSES[0], "host": LARGE_HOST}),

@@ -26,8 +26,26 @@ AT_ONCE = 3
 """Documents of the same millisecond, as bursts make them."""
 STATUSES = ("stored",) * 8 + ("failed", "queued")
 FORMATS = ("jpeg",) * 6 + ("png",) * 3 + ("webp",)
-LARGE_HOST, PAGE = "host-0.example", image_id("https://host-0.example/page")
+LARGE_HOST = "host-0.example"
+PAGE_IMAGES, BATCH_IMAGES = 1000, 10_000
+"""As many as a page, and a batch, can have by default."""
 SECONDS = 900.0
+
+
+def page(number: int) -> str:
+    """The id of page `number`."""
+    return image_id(f"https://{LARGE_HOST}/pages/{number}")
+
+
+def batch(number: int) -> str:
+    """The id of batch `number`."""
+    return f"{number:032x}"
+
+
+def owners(number: int) -> dict[str, list[str]]:
+    """Of document `number`: a fifth of them are on pages, a fifth are of batches."""
+    nth, kind = divmod(number, 5)
+    return {0: {"in": [page(nth // PAGE_IMAGES)]}, 1: {"in": [batch(nth // BATCH_IMAGES)]}}.get(kind, {})
 
 
 def added_at(number: int) -> datetime:
@@ -36,14 +54,14 @@ def added_at(number: int) -> datetime:
 
 
 def document(template: dict[str, Any], number: int) -> dict[str, Any]:
-    """Document `number`. A quarter is of one host, a fifth on one page; the rest is spread over a thousand hosts."""
+    """Document `number`. A quarter is of one host; the rest is spread over a thousand."""
     host = LARGE_HOST if number % 4 == 0 else f"host-{number % 1000}.example"
     url = f"https://{host}/pictures/{number}.jpg"
     at = added_at(number)
     return template | {
         "_id": image_id(url), "url": url, "final_url": url, "host": host, "status": STATUSES[number % 10], "format": FORMATS[number * 7 % 10],
         "added_at": at, "requested_at": at, "completed_at": at, "fetched_at": at, "file": ObjectId(),
-        **({"in": [PAGE]} if number % 5 == 0 else {}),
+        **owners(number),
     }  # fmt: skip
 
 
