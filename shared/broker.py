@@ -14,7 +14,9 @@ import aio_pika
 from aio_pika.exceptions import AMQPError, PublishError
 
 from shared import events, topology
+from shared.absence import RABBITMQ
 from shared.errors import BrokerUnavailable, Unpublishable
+from shared.telemetry import about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,9 +164,12 @@ class Publisher:
         while True:
             connection = self._lost if self.connected else None
             try:
-                return await self.publish(event, delay, wait)
+                await self.publish(event, delay, wait)
             except BrokerUnavailable as error:
-                log.warning("will publish again", extra={"image": event.image, "error": str(error)})
+                RABBITMQ.noted(error)
+                log.debug("to be published again", extra={**about(event), "type": event.NAME, "error": str(error)})
+            else:
+                return RABBITMQ.over()
             await asyncio.sleep(pause)
             pause = min(2 * pause, 5.0)
             broken += connection is not None and connection.is_set()
@@ -182,7 +187,10 @@ class Publisher:
                     raise BrokerUnavailable("RabbitMQ isn't connected.")
                 await self._unconfirmed.publish(_message(events.encode(event)), event.NAME, mandatory=False)
         except (BrokerUnavailable, *AWAY) as error:
-            log.warning("not announced", extra={"image": event.image, "announcement": event.NAME, "error": repr(error)})
+            RABBITMQ.noted(repr(error))
+            log.debug("not announced", extra={**about(event), "type": event.NAME, "error": repr(error)})
+        else:
+            RABBITMQ.over()
 
     async def consumers(self, queue: topology.Queue) -> int:
         """How many consumers a queue has. Raises BrokerUnavailable."""
@@ -215,7 +223,7 @@ class Publisher:
             try:
                 await self._until_lost()
             except AWAY as error:
-                log.warning("waiting for RabbitMQ", extra={"error": type(error).__name__})
+                RABBITMQ.noted(type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _until_lost(self) -> None:
@@ -233,6 +241,7 @@ class Publisher:
                 self._exchange = await self._channel.get_exchange(topology.EXCHANGE, ensure=False)
                 opening.reschedule(None)
                 self._opened.set()
+                RABBITMQ.over()
                 await lost.wait()
             finally:
                 self._exchange = self._unconfirmed = None
