@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 OURS = "bowerbird"
 """The logger above all of ours."""
 LEVELS = ("debug", "info", "warning", "error")
+NOISY = ("aio_pika", "aiormq")
 FORMATS = ("auto", "json", "text")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _RESERVED = _STANDARD | {"at", "level", "from", "event", "traceback"}
@@ -53,7 +54,8 @@ def log_to_stderr(level: str, form: str = "auto") -> None:
     """Sets up the process's logging. `level` is one of LEVELS, for our own lines; `form` one of FORMATS.
 
     Of libraries only errors are shown, in the same form: their warnings say again, connection by connection, what ours say once, and their
-    details may quote a URL whose query is a secret.
+    details may quote a URL whose query is a secret. Of RabbitMQ's clients not even those, except with `debug`: each attempt to connect is an error
+    to them, and so is each channel of a connection that was lost.
     """
     handler = logging.StreamHandler(sys.stderr)
     readable = form == "text" or (form == "auto" and sys.stderr.isatty())
@@ -61,6 +63,8 @@ def log_to_stderr(level: str, form: str = "auto") -> None:
     logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     logging.getLogger(OURS).setLevel(level.upper())
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR if level == "debug" else logging.CRITICAL)
 
 
 def about(event: Event) -> dict[str, str]:
