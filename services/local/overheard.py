@@ -68,16 +68,18 @@ class Overheard:
         except (ValueError, KeyError, TypeError):
             # Not from our logging: a process that couldn't begin. Of a traceback, the last line says what it was.
             if line.strip() and not line.startswith((" ", "Traceback ")):
-                self._tell((name, line), f"{name}: {line}")
+                self._tell((name, line), f"{name}: {line}", most=None)  # a sentence that says what to do
             return
         if level not in _GRAVE:
             return
         facts = shown({field: value for field, value in said.items() if field not in _FIXED})
         more = f"  (traceback in {relative(log)})" if "traceback" in said else ""
         # A server that is missing, all of them miss: that is said of the first.
-        self._tell((str(said.get("server", name)), event), f"{str(said.get('at'))[11:19]} {level:7} {name}: {event}  {facts}".rstrip() + more)
+        self._tell(
+            (str(said.get("server", name)), event), f"{str(said.get('at'))[11:19]} {level:7} {name}: {event}  {facts}".rstrip() + more, most=width()
+        )
 
-    def _tell(self, key: tuple[str, str], line: str) -> None:
+    def _tell(self, key: tuple[str, str], line: str, *, most: int | None) -> None:
         now = self._clock()
         last, unsaid = self._said.get(key, (float("-inf"), 0))
         if now - last < AGAIN_SECONDS:
@@ -85,8 +87,8 @@ class Overheard:
             return
         self._said[key] = now, 0
         line = f"{line}  (and {unsaid} more since)" if unsaid else line
-        shortened = "".join(c if c.isprintable() else "?" for c in line)
-        self._say(shortened if len(shortened) <= width() else shortened[: width() - 1] + "…")
+        visible = "".join(c if c.isprintable() else "?" for c in line)
+        self._say(visible if most is None or len(visible) <= most else visible[: most - 1] + "…")
 
 
 def _read(log: Path, at: int) -> tuple[list[str], int]:
