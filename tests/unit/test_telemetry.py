@@ -166,6 +166,18 @@ def calls() -> Iterator[tuple[Path, ast.Call]]:
                 yield path, node
 
 
+def test_every_count_is_documented() -> None:
+    counted = {name for path in ROOT.glob("s*/**/*.py") for name in re.findall(r"_minutes\.count\(\"(\w+)\"", path.read_text("utf-8"))}
+    tables = {name for path in ROOT.glob("services/*/handlers.py") for name in re.findall(r": \"(\w+)\"", _counted(path))}
+    assert {"dispatched", "stored_bytes"} < counted
+    assert {"stored", "fetched"} < tables
+    assert not {name for name in counted | tables if f"`{name}`" not in OPERATIONS.partition("### Fields")[2]}
+
+
+def _counted(path: Path) -> str:
+    return next(line for line in path.read_text("utf-8").splitlines() if line.startswith("_COUNTED = "))
+
+
 def documented() -> dict[tuple[str, str], str]:
     """The level of each line, by its message and its fields, in the table of docs/operations.md."""
     rows = re.findall(r"^\| `([^`]+)` \| (debug|info|warning|error) \| (.*) \|$", OPERATIONS, re.MULTILINE)
