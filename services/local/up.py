@@ -166,10 +166,10 @@ def _address(host: str, port: int) -> str:
 
 async def _ready(address: str) -> None:
     """Wait until the api says that all is there: database, broker, and consumers of each service. Raises StartError."""
-    answer = "nothing"
+    answer = "no answer"
     until = time.monotonic() + READY_WITHIN
     async with (
-        saying(lambda: f"waiting for the services: {address}/health/ready says {answer}"),
+        saying(lambda: f"waiting for the services: {answer}"),
         httpx.AsyncClient(trust_env=False, timeout=5) as client,
     ):
         while time.monotonic() < until:
@@ -177,9 +177,17 @@ async def _ready(address: str) -> None:
                 response = await client.get(f"{address}/health/ready")
                 if response.status_code == httpx.codes.OK:
                     return
-                answer = response.text[:500]
+                answer = _lacking(response)
             await asyncio.sleep(0.1)
-    raise StartError(f"Not ready within {READY_WITHIN:g} s: {address}/health/ready answered {answer}.")
+    raise StartError(f"Not ready within {READY_WITHIN:g} s: {address}/health/ready says {answer}.")
+
+
+def _lacking(response: httpx.Response) -> str:
+    """What isn't there yet, as the api's readiness has it."""
+    try:
+        return ", ".join(f"{name} ({result})" for name, result in response.json()["checks"].items() if result != "ok")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return f"status {response.status_code}"
 
 
 def _summarise(settings: Settings, address: str, rabbitmq: RabbitMQ | None, data: Path) -> None:
