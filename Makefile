@@ -35,7 +35,7 @@ chaos: $(VENV)/.dev
 
 # The stamps depend on what they install, so that a changed lock is installed by whatever is made next.
 $(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/.made
-	@echo "Installing the dependencies into $(VENV) ..."
+	@echo "Installing the dependencies into $(VENV) (half a minute the first time) ..."
 	@$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

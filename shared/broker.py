@@ -15,8 +15,10 @@ from aio_pika.exceptions import AMQPError, PublishError
 from aiormq import spec
 
 from shared import events, topology, tracing
+from shared.absence import RABBITMQ
 from shared.batching import Batcher
 from shared.errors import BrokerUnavailable, Unpublishable
+from shared.telemetry import about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,9 +168,12 @@ class Publisher:
         while True:
             connection = self._lost if self.connected else None
             try:
-                return await self.publish(event, delay, wait)
+                await self.publish(event, delay, wait)
             except BrokerUnavailable as error:
-                log.warning("will publish again", extra={"image": event.image, "error": str(error)})
+                RABBITMQ.noted(error)
+                log.debug("to be published again", extra={**about(event), "type": event.NAME, "error": str(error)})
+            else:
+                return RABBITMQ.over()
             await asyncio.sleep(pause)
             pause = min(2 * pause, 5.0)
             broken += connection is not None and connection.is_set()
@@ -194,7 +199,11 @@ class Publisher:
                             envelope.body, exchange=topology.EXCHANGE, routing_key=event.NAME, properties=_properties(envelope), wait=not left
                         )
         except (BrokerUnavailable, *AWAY) as error:
-            log.warning("not announced", extra={"images": [event.image for event, _ in announced], "error": repr(error)})
+            RABBITMQ.noted(repr(error))
+            for event, _ in announced:
+                log.debug("not announced", extra={**about(event), "type": event.NAME, "error": repr(error)})
+        else:
+            RABBITMQ.over()
         return [None] * len(announced)
 
     async def consumers(self, queue: topology.Queue) -> int:
@@ -228,7 +237,7 @@ class Publisher:
             try:
                 await self._until_lost()
             except AWAY as error:
-                log.warning("waiting for RabbitMQ", extra={"error": type(error).__name__})
+                RABBITMQ.noted(type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _until_lost(self) -> None:
@@ -246,6 +255,7 @@ class Publisher:
                 self._confirmed = cast("aiormq.Channel", await self._channel.get_underlay_channel())
                 opening.reschedule(None)
                 self._opened.set()
+                RABBITMQ.over()
                 await lost.wait()
             finally:
                 self._confirmed = self._unconfirmed = None

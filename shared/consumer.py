@@ -16,6 +16,7 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
 from shared import events, process, topology, tracing
+from shared.absence import MONGODB, RABBITMQ
 from shared.acks import Acks
 from shared.broker import AWAY, OPEN_SECONDS, RECONNECT_SECONDS
 from shared.errors import BrokerUnavailable, StoreUnavailable, Undecodable, Unusable
@@ -35,6 +36,7 @@ log = logging.getLogger("bowerbird.consumer")
 WATCH_SECONDS = 5.0
 LAST_RESORT_SECONDS = 5.0
 WATCH_TIMES = 4
+FIRST_PAUSE = 0.2
 EXCHANGE = RabbitExchange(topology.EXCHANGE, type=ExchangeType.TOPIC, durable=True)
 
 
@@ -102,7 +104,7 @@ async def _started(broker: RabbitBroker) -> bool:
         async with asyncio.timeout(OPEN_SECONDS):
             await broker.start()
     except AWAY as error:
-        log.warning("waiting for RabbitMQ", extra={"error": type(error).__name__})
+        RABBITMQ.noted(type(error).__name__)
         await _stop(broker)
         return False
     return True
@@ -153,7 +155,7 @@ async def settle(
     """
     try:
         envelope = events.Envelope(raw.type, dict(raw.headers), raw.body, raw.content_type, raw.message_id, raw.correlation_id)
-        for publication in await _patiently(handle, read(envelope), raw.correlation_id):
+        for publication in await _patiently(handle, read(envelope)):
             if publication.event.NAME in topology.READ:
                 await publisher.publish_surely(*publication)
             else:
@@ -161,28 +163,38 @@ async def settle(
         verdict = acks.add(raw)
     except (Undecodable, Unusable) as error:
         tracing.failed(error)
-        log.warning("to the dead letters", extra={"message_id": raw.message_id, "error": str(error)})
+        log.warning("a message is of no use, and goes to the dead letters", extra={**_about(raw), "error": str(error)})
         verdict = acks.reject(raw, requeue=False)
     except Exception as error:
         tracing.failed(error)
         again = last_resort is not None or not raw.redelivered
-        log.exception("handler failed", extra={"correlation": raw.correlation_id, "again": again})
+        log.exception("a handler failed", extra={**_about(raw), "again": again})
         if last_resort is not None:
             await asyncio.sleep(last_resort)
         verdict = acks.reject(raw, requeue=again)
     try:
         await verdict
     except AWAY as error:
-        log.info("connection lost before the ack: will be redelivered", extra={"correlation": raw.correlation_id, "error": repr(error)})
+        log.debug("connection lost before the ack: the message comes again", extra={**_about(raw), "error": repr(error)})
 
 
-async def _patiently(handle: Handler, fact: object, correlation: str | None) -> Sequence[Publication]:
-    pause = 0.2
+def _about(raw: aio_pika.abc.AbstractIncomingMessage) -> dict[str, str | None]:
+    """Of a message that may be anybody's. Of ours, the correlation id is the image's and the revision, with a full stop between."""
+    image = (raw.correlation_id or "").rpartition(".")[0] or None
+    return {"image": image, "correlation": raw.correlation_id, "message_id": raw.message_id, "type": raw.type}
+
+
+async def _patiently(handle: Handler, fact: object) -> Sequence[Publication]:
+    pause = FIRST_PAUSE
     while True:
         try:
-            return await handle(fact)
+            followed = await handle(fact)
         except (BrokerUnavailable, StoreUnavailable) as error:
-            log.warning("waiting", extra={"correlation": correlation, "error": str(error)})
+            (MONGODB if isinstance(error, StoreUnavailable) else RABBITMQ).noted(error)
+        else:
+            if pause > FIRST_PAUSE:
+                MONGODB.over()
+            return followed
         await asyncio.sleep(pause)
         pause = min(2 * pause, 5.0)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from shared import tracing
 from shared.batching import Batcher
 from shared.errors import BrokerUnavailable, StoreUnavailable
+from shared.minutes import Minutes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,13 +37,17 @@ PATIENCE = timedelta(seconds=4)
 """An image that has waited longer is the relay's, which begins to look at it a second later."""
 BATCH = 1000
 CLOSE_SECONDS = 2.0
-WARNING_SECONDS = 5.0
+WARNING_SECONDS = 60.0
 
 
 class Dispatcher:
     """Publishes requests, and notes in the catalog which of them the broker has confirmed."""
 
-    def __init__(self, publisher: Publisher, catalog: Catalog, *, in_flight: int = IN_FLIGHT, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self, publisher: Publisher, catalog: Catalog,
+        *, in_flight: int = IN_FLIGHT, max_waiting: int = MAX_WAITING, minutes: Minutes | None = None,
+    ) -> None:  # fmt: skip
+        self._minutes = minutes or Minutes()
         self._publisher = publisher
         self._catalog = catalog
         self._in_flight = in_flight
@@ -112,12 +117,16 @@ class Dispatcher:
 
         outcomes = await asyncio.gather(*(work() for _ in range(min(self._in_flight, len(waiting)))), return_exceptions=True)
         if confirmed:
-            await self._catalog.dispatched(confirmed)
+            await self._note(confirmed)
         for outcome in outcomes:
             if isinstance(outcome, BaseException) and not isinstance(outcome, BrokerUnavailable):
                 raise outcome
         return not any(outcomes)
 
     async def _mark(self, requests: list[DownloadRequested]) -> list[None]:
-        await self._catalog.dispatched(requests)
+        await self._note(requests)
         return [None] * len(requests)
+
+    async def _note(self, requests: list[DownloadRequested]) -> None:
+        await self._catalog.dispatched(requests)
+        self._minutes.count("dispatched", len(requests))

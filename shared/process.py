@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from shared import settings as settings_module
 from shared import tracing
+from shared.absence import MONGODB
 from shared.errors import SettingsError, StoreUnavailable
 from shared.telemetry import log_to_stderr
 
@@ -32,11 +33,11 @@ log = logging.getLogger("bowerbird.process")
 def run(service: Service) -> int:
     """Opens a service, leaves it running until SIGTERM or SIGINT, and closes it; a second signal ends the process at once.
 
-    Returns the exit code: 2 when a setting is wrong.
+    Returns the exit code: 2 when a setting is wrong, 1 when it ended by a fault.
     """
     try:
         settings = settings_module.load(os.environ)
-        log_to_stderr(settings.log_level)
+        log_to_stderr(settings.log_level, settings.log_format)
         # A message, once handled, is let go by reference counts alone, while looking for cycles among all that is in hand took a fifth of a
         # fetcher's time (docs/performance.md).
         gc.set_threshold(100_000, 20, 100)
@@ -45,6 +46,9 @@ def run(service: Service) -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except Exception:
+        log.exception("ended by a fault")
+        return 1
     return 0
 
 
@@ -52,9 +56,11 @@ async def patiently(call: Callable[[], Awaitable[None]]) -> None:
     """Calls again until MongoDB is there: services start in any order."""
     while True:
         try:
-            return await call()
+            await call()
         except StoreUnavailable as error:
-            log.warning("waiting for MongoDB", extra={"error": str(error)})
+            MONGODB.noted(error)
+        else:
+            return MONGODB.over()
         await asyncio.sleep(1)
 
 

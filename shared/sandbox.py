@@ -32,7 +32,7 @@ START = 30.0
 SENDING = 30.0
 """Seconds for a process to take what it is given, which it only has to hold."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("bowerbird.sandbox")
 _PIECE = 256 * 1024
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")
 _TRIES = 2

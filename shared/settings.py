@@ -230,7 +230,10 @@ class Settings:
     )
     grafana_url: str | None = _setting(_scheme("http", "https"), None, "Grafana, for the gallery to link to")
     grace: float = _setting(duration, 20.0, "how long a service that is stopped finishes what it has begun")
-    log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error")
+    log_level: str = _setting(
+        _one_of("debug", "info", "warning", "error"), "info", "what is logged: debug, info, warning or error, and what is graver"
+    )
+    log_format: str = _setting(_one_of("auto", "json", "text"), "auto", "lines of the log as json or text; auto: text at a terminal, else json")
 
     def require(self, name: str) -> str:
         """The value of a setting without which a service can't run. Raises SettingsError when it isn't set."""

@@ -6,16 +6,21 @@
 In blocks of the kind `console`, a line that begins with `$ ` is a command, one with `> ` goes on with it, and the lines below are its output.
 There, … stands for anything in a line (with a space before it or without), and on a line of its own for any lines; a time for any time, and `took_ms` for any such; and an id or a hash for whichever comes in its
 place the first time, from when on it stands for that one, in commands too. Nothing under a command means that nothing comes. Between blocks, the
-comment `<!-- then: an hour later -->` has the test do what it calls that.
+comment `<!-- then: an hour later -->` has the test do what it calls that. Where a document's figures differ from run to run, its shape is compared: a
+number stands for any number, a duration for any duration, spaces and rules for as many as come.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import pty
 import re
 import signal
+import struct
+import termios
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
@@ -23,11 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARK = "-- this was its output --"
+_CONTROL = re.compile(r"\x1b\[(?P<count>[0-9;?]*)(?P<what>[A-Za-z])|(?P<back>\r)|(?P<down>\n)")
 _THEN = re.compile(r"<!-- then: (.+) -->")
 _ANY = "…"
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"
 _TOOK = r"\"took_ms\": ?\d+"
 _ID = r"(?<![0-9a-z])(?:[0-9a-f]{64}|[0-9a-f]{32}|[a-z2-7]{26})(?![0-9a-z])"
+_FIGURE = re.compile(r"(?P<took>\d[\d.,]* (?:ms|s|min)\b)|(?P<number>\d(?:[\d.,]*\d)?)|(?P<space> +)|(?P<rule>─+)")
+_SHAPES = {"took": r"\d[\d.,]* (?:ms|s|min)(?: \d+ s)?", "number": r"\d(?:[\d.,]*\d)?", "space": " +", "rule": "─+"}
 _PART = re.compile(rf"(?P<any> ?…)|(?P<time>{_TIME})|(?P<took>{_TOOK})|(?P<id>{_ID})")
 
 
@@ -70,10 +78,11 @@ def read(text: str) -> Iterator[Command | Then]:
 
 
 class Ids:
-    """What the ids in a document stand for."""
+    """What the ids in a document stand for; with `shape`, figures stand for any."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shape: bool = False) -> None:
         self._known: dict[str, str] = {}
+        self._shape = shape
 
     def replace(self, command: str) -> str:
         """A command with the ids that are known by now."""
@@ -91,10 +100,19 @@ class Ids:
     def _pattern(self, line: str, groups: dict[str, str]) -> str:
         pieces, at = [], 0
         for part in _PART.finditer(line):
-            pieces.append(re.escape(line[at : part.start()]))
+            pieces.append(self._plain(line[at : part.start()]))
             pieces.append({"any": ".*", "time": _TIME, "took": _TOOK}.get(part.lastgroup or "") or self._id(part[0], groups))
             at = part.end()
-        return "".join(pieces) + re.escape(line[at:])
+        return "".join(pieces) + self._plain(line[at:])
+
+    def _plain(self, text: str) -> str:
+        if not self._shape:
+            return re.escape(text)
+        pieces, at = [], 0
+        for part in _FIGURE.finditer(text):
+            pieces += [re.escape(text[at : part.start()]), _SHAPES[part.lastgroup or ""]]
+            at = part.end()
+        return "".join(pieces) + re.escape(text[at:])
 
     def _id(self, written: str, groups: dict[str, str]) -> str:
         if written in self._known:
@@ -107,37 +125,74 @@ class Ids:
 
 
 class Shell:
-    """A bash in a folder. What it starts in the background ends with it."""
+    """A bash in a folder. What it starts in the background ends with it. With `columns`, its output is a terminal that wide."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str] | None = None, *, columns: int = 0) -> None:
         self._folder = folder
         self._environ = {**os.environ, **(environ or {})}
+        self._columns = columns
 
     async def __aenter__(self) -> Self:
+        master, terminal = pty.openpty() if self._columns else (None, None)
+        if terminal is not None:
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 50, self._columns, 0, 0))
         self._process = await asyncio.create_subprocess_exec(
             "bash", "--noprofile", "--norc", cwd=self._folder, env=self._environ, stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True, limit=2**24,
+            stdout=terminal or asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True, limit=2**24,
         )  # fmt: skip
+        if master is None or terminal is None:
+            assert self._process.stdout
+            self._output = self._process.stdout
+        else:
+            os.close(terminal)
+            self._output = asyncio.StreamReader(limit=2**24)
+            protocol = asyncio.StreamReaderProtocol(self._output)
+            self._reading, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(master, "rb"))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
+        if self._columns:
+            self._reading.close()
 
     async def run(self, command: str, *, seconds: float = 30.0) -> str:
-        """What a command prints. Raises TimeoutError, or AssertionError when it ended the shell."""
-        stdin, stdout = self._process.stdin, self._process.stdout
+        """What a command prints, as it reads. Raises TimeoutError, or AssertionError when it ended the shell."""
+        stdin = self._process.stdin
         assert stdin
-        assert stdout
-        stdin.write(f"{{ {command}\n}} </dev/null; printf '%s\\n' '{MARK}'\n".encode())
+        # In the end, `$?` is the command's.
+        stdin.write(f"{{ {command}\n}} </dev/null; ended=$?; printf '%s\\n' '{MARK}'; (exit $ended)\n".encode())
         lines: list[str] = []
         async with asyncio.timeout(seconds):
-            while not (line := (await stdout.readline()).decode()).endswith(f"{MARK}\n"):
+            while not (line := (await self._output.readline()).decode()).rstrip("\r\n").endswith(MARK):
                 assert line, f"bash ended: {''.join(lines)}"
                 lines.append(line)
-        last = line.removesuffix(f"{MARK}\n")  # of output that doesn't end its last line
-        return "".join(lines) + (f"{last}\n" if last else "")
+        last = line.rstrip("\r\n").removesuffix(MARK)  # of output that doesn't end its last line
+        came = "".join(lines) + (f"{last}\n" if last else "")
+        return as_seen(came) if self._columns else came
+
+
+def as_seen(written: str) -> str:
+    """What stays to be read in a terminal: a bar that was drawn in place and taken away is gone."""
+    lines, row, at = [""], 0, 0
+    for control in (*_CONTROL.finditer(written), None):
+        text = written[at : control.start() if control else None]
+        lines[row] += text
+        if control is None:
+            break
+        at = control.end()
+        if control["down"]:
+            row += 1
+            lines += [""] if row == len(lines) else []
+        elif control["back"]:
+            # Whatever comes next is written over it, unless that is the end of the line.
+            lines[row] = lines[row] if written[at : at + 1] in {"\r", "\n"} else ""
+        elif control["what"] == "A":
+            row = max(0, row - int(control["count"] or 1))
+        elif control["what"] == "K":
+            lines[row] = ""
+    return "\n".join(lines[: row + 1])
 
 
 async def follow(
@@ -147,12 +202,13 @@ async def follow(
     instead: Mapping[str, str],
     then: Mapping[str, Callable[[], Awaitable[object]]] | None = None,
     only: Callable[[str], bool] = lambda _: True,
+    shape: bool = False,
 ) -> int:
     """Does what a document says, and returns how many commands that were.
 
-    `instead` has what the test has in place of a text of the document's, such as other ports. Raises AssertionError for the first output that is another.
+    `instead` has what the test has in place of a text of the document's, such as other ports; with `shape`, figures may differ. Raises AssertionError for the first output that is another.
     """
-    ids, done = Ids(), 0
+    ids, done = Ids(shape=shape), 0
     for step in read(document.read_text("utf-8")):  # noqa: ASYNC240  (a moment)
         if isinstance(step, Then):
             await (then or {})[step.what]()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 import uuid
 from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
@@ -27,6 +28,8 @@ from shared.status import Status  # noqa: TC001  (msgspec resolves it at run tim
 if TYPE_CHECKING:
     from services.api.parts import Parts
     from shared.settings import Settings
+
+log = logging.getLogger("bowerbird.api")
 
 MAX_BODY_BYTES = 24 * 1024**2
 """As many URLs as a batch may have, each as long as a URL may be, in JSON."""
@@ -88,6 +91,7 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIResponse:
     count = [item.outcome for item in items].count
     fates = Fates(accepted=count("accepted"), known=count("known"), repeated=count("repeated"), refused=count("refused"))
     batch = await here.batches.record(batch.id, fates)
+    log.info("a batch came", extra={"batch": batch.id, "total": batch.total, **msgspec.structs.asdict(fates), **keys.who(request)})
     resource = await _resource(here, batch, items)
     return replies.json(resource, status=202, headers=(("Location", resource.links.self),))
 

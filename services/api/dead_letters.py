@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolv
 
 from services.api import cursors, parameters, replies
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
+from services.api.keys import who
 from services.api.parts import Parts, parts
 from services.api.problems import UNKNOWN_DEAD_LETTER, Problem
 from shared import topology, urls
@@ -24,6 +26,8 @@ from shared.listing import Position
 
 if TYPE_CHECKING:
     from shared.dead_letters import DeadLetter
+
+log = logging.getLogger("bowerbird.api")
 
 REPLAY_SECONDS = 10.0
 PREVIEW_BYTES = 16 * 1024
@@ -97,6 +101,7 @@ async def replay(request: Request[Any, Any, Any]) -> ASGIResponse:
     except Unpublishable as error:
         raise Problem(UNKNOWN_DEAD_LETTER, f"It can't be sent again: {error}") from None
     await here.dead_letters.delete(letter)
+    log.info("a dead letter was sent again", extra={**_about(letter), **who(request)})
     return replies.json({"replayed": letter.id, "queue": letter.queue}, status=202)
 
 
@@ -106,6 +111,12 @@ async def delete(request: Request[Any, Any, Any]) -> None:
     here = parts(request)
     letter = await _find(here, request)
     await here.dead_letters.delete(letter)
+    log.info("a dead letter was deleted", extra={**_about(letter), **who(request)})
+
+
+def _about(letter: DeadLetter) -> dict[str, str | None]:
+    image = (letter.correlation_id or "").rpartition(".")[0] or None
+    return {"image": image, "correlation": letter.correlation_id, "letter": letter.id, "queue": letter.queue}
 
 
 async def _find(here: Parts, request: Request[Any, Any, Any]) -> DeadLetter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -14,16 +15,20 @@ from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolv
 from services.api import browse, cursors, parameters, replies
 from services.api.batches import find_batch
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
+from services.api.keys import who
 from services.api.parts import Parts, parts
 from services.api.problems import UNKNOWN_DELIVERY, Problem
 from shared.deliveries import DELIVERY_ID, OF_BATCHES, OF_IMAGES, Kind, Status
 from shared.errors import BrokerUnavailable
 from shared.listing import Position
+from shared.telemetry import about
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from shared.deliveries import Delivery
+
+log = logging.getLogger("bowerbird.api")
 
 REPLAY_SECONDS = 10.0
 _PREFIX = "msg_"
@@ -110,6 +115,7 @@ async def replay(request: Request[Any, Any, Any]) -> ASGIResponse:
             await here.publisher.publish(again)
     except TimeoutError:
         raise BrokerUnavailable("RabbitMQ takes too long to confirm a replay.") from None
+    log.info("a callback is sent again", extra={**about(again), "delivery": delivery.id, **who(request)})
     base = here.settings.public_url or ""
     content = _resource(await here.deliveries.replayed(again) or delivery, base)
     return replies.json(content, status=202, headers=(("Location", content.links.self),))
@@ -146,7 +152,7 @@ def _resource(delivery: Delivery, base: str) -> DeliveryResource:
         )
         for attempt in delivery.attempts
     ]  # fmt: skip
-    about = "batches" if delivery.kind in OF_BATCHES else "images"
+    rooms = "batches" if delivery.kind in OF_BATCHES else "images"
     return DeliveryResource(
         id=delivery.id,
         type=delivery.kind,
@@ -157,5 +163,5 @@ def _resource(delivery: Delivery, base: str) -> DeliveryResource:
         next_attempt_at=delivery.next_attempt_at,
         attempts=attempts,
         payload=delivery.payload,
-        links=DeliveryLinks(self=f"{base}/deliveries/{delivery.id}", about=f"{base}/{about}/{delivery.subject}"),
+        links=DeliveryLinks(self=f"{base}/deliveries/{delivery.id}", about=f"{base}/{rooms}/{delivery.subject}"),
     )

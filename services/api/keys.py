@@ -80,5 +80,11 @@ async def require_key(request: ASGIConnection[Any, Any, Any, Any], handler: Base
         raise Problem(FORBIDDEN, f"This key may not {scope}: {method} needs a key with the scope {scope}.", headers={"WWW-Authenticate": challenge})
 
 
+def who(request: ASGIConnection[Any, Any, Any, Any]) -> dict[str, str]:
+    """For the log: the name of the key that the request came with, if keys are wanted."""
+    key: Key | None = request.scope["state"].get(STATE)
+    return {"key": key.name} if key else {}
+
+
 def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()

@@ -19,6 +19,7 @@ from services.api.frames import frame, told
 from services.api.ring import Entry, Ring
 from services.api.tally import Tally
 from shared import announcements, topology
+from shared.absence import RABBITMQ
 from shared.broker import AWAY, RECONNECT_SECONDS
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Live:
             async with asyncio.timeout(seconds):
                 await self._listening.wait()
         except TimeoutError:
-            log.info("a client waits for events, but RabbitMQ isn't there")
+            log.debug("a client waits for events, but RabbitMQ isn't there")
 
     async def changed(self, seconds: float) -> None:
         """Returns when something has happened, or after some seconds."""
@@ -103,7 +104,7 @@ class Live:
             try:
                 await self._listen()
             except AWAY as error:
-                log.warning("waiting for RabbitMQ, to hear what happens", extra={"error": type(error).__name__})
+                RABBITMQ.noted(type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _listen(self) -> None:

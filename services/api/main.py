@@ -32,6 +32,7 @@ from shared.dead_letters import DeadLetters
 from shared.deliveries import Deliveries
 from shared.dispatch import Dispatcher
 from shared.leases import Lease
+from shared.minutes import Minutes
 from shared.mongo import Mongo
 from shared.thumbnails import Thumbnails
 
@@ -84,7 +85,8 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         catalog, batches, blobs = Catalog(mongo), Batches(mongo), Blobs(mongo)
         dead_letters, deliveries, thumbnails = DeadLetters(mongo, blobs), Deliveries(mongo), Thumbnails(mongo, blobs)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
-        dispatcher = await stack.enter_async_context(Dispatcher(publisher, catalog))
+        minutes = await stack.enter_async_context(Minutes(log))
+        dispatcher = await stack.enter_async_context(Dispatcher(publisher, catalog, minutes=minutes))
         lease = Lease(mongo, "relay", holder=f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         await stack.enter_async_context(process.beside(Relay(catalog, publisher, dispatcher, lease).run()))
         await stack.enter_async_context(process.beside(_create_indexes(catalog, batches, blobs, dead_letters, deliveries, thumbnails)))

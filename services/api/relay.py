@@ -11,6 +11,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shared.absence import MONGODB
 from shared.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ class Relay:
             while True:
                 try:
                     await self.round()
+                    MONGODB.over()
                 except StoreUnavailable as error:
-                    log.warning("the relay waits for MongoDB", extra={"error": str(error)})
+                    MONGODB.noted(error)
                 except Exception:
                     log.exception("the relay failed, and will try again")
                 await asyncio.sleep(PAUSE_SECONDS)

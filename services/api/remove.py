@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from litestar import Request, delete
 
 from services.api import parameters
+from services.api.keys import who
 from services.api.parts import parts
 from services.api.problems import UNKNOWN_IMAGE, Problem
 from shared import urls
+
+log = logging.getLogger("bowerbird.api")
 
 
 @delete("/images/{image:str}", status_code=204)
@@ -28,6 +32,7 @@ async def remove(request: Request[Any, Any, Any]) -> None:
         await catalog.unbind(image)
         if not last:
             await catalog.delete(image)
+    log.info("an image was deleted", extra={"image": image, "correlation": found.request().correlation_id, "images_too": with_images, **who(request)})
 
 
 def _yes(given: dict[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -10,9 +11,12 @@ from litestar import Request, post
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
 from services.api import bodies, replies
+from services.api.keys import who
 from services.api.parts import parts
 from services.api.problems import BAD_BODY, Problem
 from shared.status import Status, now
+
+log = logging.getLogger("bowerbird.api")
 
 MAX_REQUEUED = 10_000
 """In one call, so that each is short; clients repeat it while `more` is true."""
@@ -48,4 +52,5 @@ async def requeue(request: Request[Any, Any, Any]) -> ASGIResponse:
         detail = "before must lie within the years 1 to 9999, in UTC."
         raise Problem(BAD_BODY, detail, errors=[{"pointer": "#/before", "detail": detail}])
     requeued, more = await here.catalog.requeue(Status(wanted.status), limit=MAX_REQUEUED, before=before)
+    log.info("images were requeued", extra={"status": wanted.status, "images": requeued, **who(request)})
     return replies.json(Requeued(requeued=requeued, more=more, before=before), status=202)

@@ -183,6 +183,6 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        log.exception("a large body can't be kept on disk", extra={"errno": error.errno})
+        log.error("a large body can't be kept on disk", extra={"error": error.strerror or str(error)})  # noqa: TRY400  (where, everybody knows)
         # Not a time-out or the like, which would count against the host.
         raise TransientError(Reason.TOO_LARGE, "There is no disk space for large images just now.") from error

@@ -30,6 +30,7 @@ from shared import retry, tracing, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, TransientError, UrlRefused
 from shared.events import CallbackAttempted
+from shared.telemetry import about
 
 if TYPE_CHECKING:
     import ssl
@@ -163,14 +164,20 @@ class Callbacks:
             attempted_at=now, took_ms=took_ms, http_status=answer.status if answer else None,
         )  # fmt: skip
         if failure is None:
+            log.debug("called back", extra={**about(attempted), "delivery": attempted.delivery, "attempt": attempted.attempt, "took_ms": took_ms})
             return [Publication(attempted)]
         again = retry.decide(failure, attempt=request.attempt, snoozes=request.snoozes, delays=self._settings.retry_delays, uniform=random.random)
         attempted = msgspec.structs.replace(
             attempted, reason=failure.reason, detail=failure.detail, next_attempt_at=now + timedelta(seconds=again.wait) if again else None
         )
-        log.info("not called back", extra={**msgspec.structs.asdict(attempted), "url": urls.without_query(request.url)})
+        said = {
+            **about(attempted), "delivery": attempted.delivery, "attempt": attempted.attempt, "reason": str(failure.reason), "detail": failure.detail,
+            "took_ms": took_ms, "url": urls.without_query(request.url),
+        }  # fmt: skip
         if not again:
+            log.info("a callback failed", extra=said)
             return [Publication(attempted)]
+        log.info("a callback failed, and is tried again", extra={**said, "again_in_seconds": round(again.wait, 1)})
         following = msgspec.structs.replace(request, attempt=request.attempt + 1, snoozes=request.snoozes + again.snoozed, not_before=None)
         return [Publication(attempted), Publication(following, delay=again.delay, wait=again.wait)]
 

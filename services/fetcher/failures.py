@@ -25,7 +25,7 @@ import httpx
 from services.fetcher.guard import AddressBlocked, blocked
 from shared.errors import DownloadError, PermanentError, Reason, TransientError
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("bowerbird.fetcher")
 
 _TLS = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError)
 _NETWORK = (aiohttp.ClientConnectionError, httpx.TransportError, OSError)

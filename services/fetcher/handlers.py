@@ -18,6 +18,8 @@ from shared import retry, tracing, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, UrlRefused
 from shared.events import DownloadDelayed, DownloadFailed, ImageFetched, ImageUnchanged, PageScanned
+from shared.minutes import Minutes
+from shared.telemetry import about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,11 +32,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bowerbird.fetcher")
 
+_COUNTED = {ImageFetched: "fetched", ImageUnchanged: "unchanged", PageScanned: "pages"}
+
 
 class Handlers:
-    """The fetcher's subscriber."""
+    """The fetcher's subscriber. `minutes` counts what came of it."""
 
-    def __init__(self, downloader: Downloader, recogniser: Recogniser, settings: Settings, publisher: Publisher) -> None:
+    def __init__(
+        self, downloader: Downloader, recogniser: Recogniser, settings: Settings, publisher: Publisher, *, minutes: Minutes | None = None
+    ) -> None:
+        self._minutes = minutes or Minutes()
         self._downloader = downloader
         self._recogniser = recogniser
         self._settings = settings
@@ -49,12 +56,16 @@ class Handlers:
             return [self._later(request, min(early, LONGEST_SECONDS))]
         started = time.monotonic()
         try:
-            return [Publication(await self._fetch(request, started))]
+            came = await self._fetch(request, started)
         except PutOff as error:
+            self._minutes.count("put_off")
             promised = datetime.now(UTC) + timedelta(seconds=error.seconds)
             return [self._later(msgspec.structs.replace(request, not_before=promised), error.seconds)]
         except DownloadError as error:
             return self._failed(request, error, _milliseconds(started))
+        self._minutes.count(_COUNTED[type(came)])
+        log.debug("downloaded", extra={**about(came), "type": came.NAME, "attempt": came.attempt, "took_ms": came.took_ms})
+        return [Publication(came)]
 
     def _later(self, request: DownloadRequested, seconds: float) -> Publication:
         return Publication(request, *retry.put_off(seconds, self._settings.retry_delays))
@@ -105,13 +116,19 @@ class Handlers:
             image=request.image, revision=request.revision, attempt=request.attempt,
             reason=error.reason, detail=error.detail, failed_at=now, took_ms=took_ms,
         )  # fmt: skip
-        facts = msgspec.structs.asdict(failed)
-        log.info("not downloaded", extra={**facts, "url": urls.without_query(request.url), "again_in": again and again.wait})
+        said = {
+            **about(failed), "attempt": failed.attempt, "reason": str(failed.reason), "detail": failed.detail, "took_ms": took_ms,
+            "url": urls.without_query(request.url),
+        }  # fmt: skip
         if not again:
+            self._minutes.count("failed")
+            log.info("a download failed", extra=said)
             return [Publication(failed)]
+        self._minutes.count("delayed")
+        log.info("a download failed, and is tried again", extra={**said, "again_in_seconds": round(again.wait, 1)})
         following = msgspec.structs.replace(request, attempt=request.attempt + 1, snoozes=request.snoozes + again.snoozed, not_before=None)
         return [
-            Publication(DownloadDelayed(**facts, next_attempt_at=now + timedelta(seconds=again.wait))),
+            Publication(DownloadDelayed(**msgspec.structs.asdict(failed), next_attempt_at=now + timedelta(seconds=again.wait))),
             Publication(following, delay=again.delay, wait=again.wait),
         ]
 

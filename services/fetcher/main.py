@@ -14,6 +14,7 @@ from services.fetcher.recognise import Recogniser
 from shared import process, topology
 from shared.broker import Publisher
 from shared.consumer import consuming, make_broker, subscribe
+from shared.minutes import Minutes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -51,7 +52,8 @@ async def fetcher(
         await publisher.wait()
         downloads = await stack.enter_async_context(downloader(settings))
         recogniser = await stack.enter_async_context(Recogniser(settings))
-        handlers = Handlers(downloads, recogniser, settings, publisher)
+        minutes = await stack.enter_async_context(Minutes(log))
+        handlers = Handlers(downloads, recogniser, settings, publisher, minutes=minutes)
         broker = make_broker(amqp_url, grace=settings.grace)
         subscribe(broker, topology.DOWNLOAD_REQUESTED, handlers.on_download_requested, publisher, prefetch=settings.fetch_concurrency)
         if settings.webhook_secret:  # else callbacks wait in their queue for a fetcher that can sign them

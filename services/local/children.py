@@ -176,6 +176,8 @@ class Supervisor:
                 await member.start()
             except StartError as error:
                 self._say(str(error))
+            else:
+                self._say(f"{member.name} runs again.")
 
 
 def restart_delay(deaths: int) -> float:

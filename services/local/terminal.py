@@ -5,8 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import shutil
 import sys
-from typing import TextIO
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+STILL_SECONDS = 10.0
+NO_TERMINAL = 10_000
 
 
 def say(line: str) -> None:
@@ -17,6 +27,37 @@ def say(line: str) -> None:
 def complain(line: str) -> None:
     """Write a line to standard error."""
     _write(sys.stderr, line)
+
+
+def width() -> int:
+    """Columns of the terminal that standard output is; many where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else NO_TERMINAL
+
+
+def relative(path: Path) -> str:
+    """A path as short as it can be typed from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@asynccontextmanager
+async def saying(what: Callable[[], str], *, every: float = STILL_SECONDS, write: Callable[[str], None] = say) -> AsyncIterator[None]:
+    """While the block lasts, says now and then what it waits for and how long it has."""
+
+    async def go_on() -> None:
+        began = time.monotonic()
+        while True:
+            await asyncio.sleep(every)
+            write(f"Still {what()} ({time.monotonic() - began:.0f} s) ...")
+
+    going = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        going.cancel()
+        await asyncio.gather(going, return_exceptions=True)
 
 
 async def hung_up() -> None:

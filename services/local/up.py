@@ -16,9 +16,10 @@ from services.local import folder, install, ports
 from services.local.children import Child, Supervisor
 from services.local.errors import StartError
 from services.local.mongodb import MongoDB
+from services.local.overheard import Overheard
 from services.local.rabbitmq import RabbitMQ
 from services.local.secret import made_once
-from services.local.terminal import complain, hung_up, say
+from services.local.terminal import complain, hung_up, relative, say, saying
 from shared.settings import PREFIX, Settings, load
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ SAME_SIGNAL = 0.5  # seconds in which a second one is the first again, from whoe
 WRONG_SETTINGS = 2  # the exit code of a service whose settings are wrong
 STOPS_WITHIN = 5.0  # seconds that a service has beyond its own grace period before it is killed
 SIGNED_WITH = "webhook-secret"
+LOGS = "logs"
 REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what listens everywhere, and where to reach it)
 
 
@@ -80,11 +82,13 @@ async def _until_signalled(settings: Settings, port: int) -> int:
 async def _work(settings: Settings, port: int, supervisor: Supervisor) -> None:
     """Start everything in its order, say where it is, and look after it for ever. Raises StartError."""
     data = settings.data.resolve()
-    rabbitmq, mongodb = await _servers(settings, data)
+    async with saying(lambda: "getting what is missing"):
+        rabbitmq, mongodb = await _servers(settings, data)
     servers = [server for server in (rabbitmq, mongodb) if server]
     if servers:
         say(f"Starting {' and '.join(server.name for server in servers)} ...")
-    await supervisor.start(*servers)
+    async with saying(lambda: f"waiting for {' and '.join(server.name for server in servers)}"):
+        await supervisor.start(*servers)
 
     say("Starting the services ...")
     amqp_url = rabbitmq.amqp_url if rabbitmq else settings.amqp_url
@@ -93,14 +97,22 @@ async def _work(settings: Settings, port: int, supervisor: Supervisor) -> None:
     management = None if settings.management_ui or rabbitmq is None else rabbitmq.management_url
     added = {
         "AMQP_URL": amqp_url, "MONGO_URL": mongo_url, "HOST": settings.host, "PORT": str(port), "WEBHOOK_SECRET": secret, "MANAGEMENT_UI": management,
+        "LOG_FORMAT": "json",
     }  # fmt: skip
     environ = {**os.environ, **{PREFIX + name: value for name, value in added.items() if value}}
     # They stop in the opposite order: first nothing comes in, then what is under way is stored.
     grace = settings.grace + STOPS_WITHIN
+    overheard = Overheard(say)
+    (data / LOGS).mkdir(exist_ok=True)
     for name, processes in (("storer", settings.storers), ("fetcher", settings.fetchers), ("api", settings.apis)):
-        await supervisor.start(*(_service(name, number, processes, environ, grace) for number in range(1, processes + 1)))
+        shown = [f"{name} {number}" if processes > 1 else name for number in range(1, processes + 1)]
+        logs = [data / LOGS / f"{one.replace(' ', '-')}.log" for one in shown]
+        for one, log in zip(shown, logs, strict=True):
+            overheard.follow(one, log)
+        await supervisor.start(*(_service(name, one, environ, grace, log) for one, log in zip(shown, logs, strict=True)))
 
     watching = asyncio.create_task(supervisor.watch())
+    listening = asyncio.create_task(overheard.run())
     ready = asyncio.create_task(_ready(_address(settings.host, port)))
     try:
         await asyncio.wait((ready, watching), return_when=asyncio.FIRST_COMPLETED)
@@ -108,10 +120,13 @@ async def _work(settings: Settings, port: int, supervisor: Supervisor) -> None:
             ready.result()
             _summarise(settings, _address(settings.host, port), rabbitmq, data)
         await watching
+    except StartError:
+        overheard.look()  # it may have said why
+        raise
     finally:
-        ready.cancel()
-        watching.cancel()
-        await asyncio.gather(ready, watching, return_exceptions=True)
+        for task in (ready, watching, listening):
+            task.cancel()
+        await asyncio.gather(ready, watching, listening, return_exceptions=True)
 
 
 async def _servers(settings: Settings, data: Path) -> tuple[RabbitMQ | None, MongoDB | None]:
@@ -128,9 +143,8 @@ async def _servers(settings: Settings, data: Path) -> tuple[RabbitMQ | None, Mon
     return await asyncio.gather(asyncio.to_thread(rabbitmq), asyncio.to_thread(mongodb))
 
 
-def _service(name: str, number: int, of: int, environ: dict[str, str], grace: float) -> Child:
-    shown = f"{name} {number}" if of > 1 else name
-    return Child(shown, [sys.executable, "-m", "services", name], environ=environ, grace=grace, fatal=WRONG_SETTINGS)
+def _service(name: str, shown: str, environ: dict[str, str], grace: float, log: Path) -> Child:
+    return Child(shown, [sys.executable, "-m", "services", name], environ=environ, log=log, grace=grace, fatal=WRONG_SETTINGS)
 
 
 def _api_port(settings: Settings) -> int:
@@ -152,17 +166,28 @@ def _address(host: str, port: int) -> str:
 
 async def _ready(address: str) -> None:
     """Wait until the api says that all is there: database, broker, and consumers of each service. Raises StartError."""
-    answer = "nothing"
+    answer = "no answer"
     until = time.monotonic() + READY_WITHIN
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+    async with (
+        saying(lambda: f"waiting for the services: {answer}"),
+        httpx.AsyncClient(trust_env=False, timeout=5) as client,
+    ):
         while time.monotonic() < until:
             with contextlib.suppress(httpx.HTTPError):
                 response = await client.get(f"{address}/health/ready")
                 if response.status_code == httpx.codes.OK:
                     return
-                answer = response.text[:500]
+                answer = _lacking(response)
             await asyncio.sleep(0.1)
-    raise StartError(f"Not ready within {READY_WITHIN:g} s: {address}/health/ready answered {answer}.")
+    raise StartError(f"Not ready within {READY_WITHIN:g} s: {address}/health/ready says {answer}.")
+
+
+def _lacking(response: httpx.Response) -> str:
+    """What isn't there yet, as the api's readiness has it."""
+    try:
+        return ", ".join(f"{name} ({result})" for name, result in response.json()["checks"].items() if result != "ok")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return f"status {response.status_code}"
 
 
 def _summarise(settings: Settings, address: str, rabbitmq: RabbitMQ | None, data: Path) -> None:
@@ -175,7 +200,8 @@ def _summarise(settings: Settings, address: str, rabbitmq: RabbitMQ | None, data
     if rabbitmq:
         say(f"  RabbitMQ         {rabbitmq.management_url}  (log in as guest, password guest)")
     if not settings.webhook_secret:
-        say(f"  Webhook secret   {data / SIGNED_WITH}")
-    say(f"  Data and logs    {data}")
-    say("Ctrl-C stops everything.")
+        say(f"  Webhook secret   {relative(data / SIGNED_WITH)}")
+    say(f"  Data             {relative(data)}")
+    say(f"  Logs             {relative(data / LOGS)}")
+    say("Ctrl-C stops everything. Only warnings and errors are shown below.")
     say("")

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from shared import tracing
+from shared.absence import MONGODB
 from shared.errors import StoreUnavailable
 from shared.status import now
 
@@ -39,8 +40,9 @@ class Completion:
                 try:
                     if await lease.hold():
                         await self.round()
+                    MONGODB.over()
                 except StoreUnavailable as error:
-                    log.warning("batches wait for MongoDB", extra={"error": str(error)})
+                    MONGODB.noted(error)
                 except Exception:
                     log.exception("looking for complete batches failed, and will be tried again")
                 await asyncio.sleep(EVERY_SECONDS)
@@ -67,3 +69,4 @@ class Completion:
                 with tracing.caused_by(batch.trace):
                     await self._publisher.publish_surely(*publication)
         await self._batches.complete(batch.id, at)
+        log.info("a batch is complete", extra={"batch": batch.id, "total": batch.total})

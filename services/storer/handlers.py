@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from shared.batching import Batcher
 from shared.blobs import Blob
 from shared.broker import Publication
 from shared.events import DownloadFailed, ImageDelayed, ImageFailed, ImageStored, PageExpanded
+from shared.minutes import Minutes
 from shared.status import Status
+from shared.telemetry import about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,21 +30,29 @@ if TYPE_CHECKING:
     from shared.events import DownloadDelayed, Event, ImageFetched, ImagePart, ImageUnchanged, PageScanned
     from shared.image import Image, Standing
 
+log = logging.getLogger("bowerbird.storer")
+
 BATCH_ITEMS = 32
 BATCH_BYTES = 4 * 1024 * 1024
 WRITERS = 2
 """One batch is being encoded while the other's journal is being written."""
 
+_COUNTED = {ImageStored: "stored", ImageFailed: "failed", PageExpanded: "expanded"}
 _ARRIVED = (Status.STORED, Status.EXPANDED)
 """An image that arrives changes nothing any more."""
 
 
 class Handlers:
-    """The storer's subscribers. Each returns when MongoDB has the outcome in a majority's journals. An image may have up to `most_parts` parts."""
+    """The storer's subscribers. Each returns when MongoDB has the outcome in a majority's journals. An image may have up to `most_parts` parts.
+
+    `minutes` counts what was announced: a repetition of what is the document's state counts again, what changed nothing doesn't.
+    """
 
     def __init__(
-        self, images: Catalog, blobs: Blobs, dead_letters: DeadLetters, dispatcher: Dispatcher, callbacks: Callbacks, *, most_parts: int = MOST_PARTS
-    ) -> None:
+        self, images: Catalog, blobs: Blobs, dead_letters: DeadLetters, dispatcher: Dispatcher, callbacks: Callbacks,
+        *, most_parts: int = MOST_PARTS, minutes: Minutes | None = None,
+    ) -> None:  # fmt: skip
+        self._minutes = minutes or Minutes()
         self._images = images
         self._pages = Pages(images, dispatcher)
         self._blobs = blobs
@@ -92,7 +103,10 @@ class Handlers:
     async def on_download_delayed(self, event: DownloadDelayed) -> list[Publication]:
         """One attempt more in the image's history."""
         standing = await self._unfetched.add(event)
-        return [Publication(_image_delayed(event, standing))] if standing else []
+        if standing is None:
+            return []
+        self._minutes.count("delayed")
+        return [Publication(_image_delayed(event, standing))]
 
     async def on_download_failed(self, event: DownloadFailed) -> list[Publication]:
         """The last attempt, and why."""
@@ -102,6 +116,10 @@ class Handlers:
     async def on_dead_letter(self, died: Died) -> list[Publication]:
         """Where people can see it."""
         await self._dead_letters.keep(died)
+        envelope = died.envelope
+        image = (envelope.correlation_id or "").rpartition(".")[0] or None
+        facts = {"image": image, "correlation": envelope.correlation_id, "message_id": envelope.message_id, "type": envelope.type}
+        log.warning("a dead letter", extra={**facts, "letter": died.id, "queue": died.queue, "reason": died.reason})
         return []
 
     async def _on_parts(self, event: ImageFetched) -> list[Publication]:
@@ -144,6 +162,10 @@ class Handlers:
     async def _tell(self, event: ImageStored | ImageFailed | PageExpanded, image: Standing | Image) -> list[Publication]:
         """Whoever listens, and the one who asked to be told."""
         told = await self._callbacks.for_image(event, image.callback, image.url) if image.callback else []
+        self._minutes.count(_COUNTED[type(event)])
+        if isinstance(event, ImageStored):
+            self._minutes.count("stored_bytes", event.size)
+        log.debug("an outcome is recorded", extra={**about(event), "type": event.NAME, "attempt": event.attempt})
         return [Publication(event), *told]
 
 

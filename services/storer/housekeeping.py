@@ -18,6 +18,7 @@ from bson import ObjectId
 from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
 
+from shared.absence import MONGODB
 from shared.blobs import Blobs
 from shared.catalog import COLLECTION
 from shared.errors import StoreUnavailable
@@ -80,7 +81,7 @@ class Housekeeping:
                 if await lease.hold():
                     await self.sweep()
             except StoreUnavailable as error:
-                log.warning("put off", extra={"error": str(error)})
+                MONGODB.noted(error)
             except Exception:
                 log.exception("a sweep failed, and the next will try again")
             await asyncio.sleep(self.every.total_seconds())

@@ -24,6 +24,7 @@ from shared.deliveries import Deliveries
 from shared.dispatch import Dispatcher
 from shared.events import PART_BYTES
 from shared.leases import Lease
+from shared.minutes import Minutes
 from shared.mongo import Mongo
 from shared.thumbnails import Thumbnails
 
@@ -65,10 +66,11 @@ async def storer(settings: Settings) -> AsyncIterator[None]:
             await process.patiently(collection.create_indexes)
         publisher = await stack.enter_async_context(Publisher(amqp_url, delays=settings.retry_delays))
         await publisher.wait()
-        dispatcher = await stack.enter_async_context(Dispatcher(publisher, images))
+        minutes = await stack.enter_async_context(Minutes(log))
+        dispatcher = await stack.enter_async_context(Dispatcher(publisher, images, minutes=minutes))
         callbacks = Callbacks(deliveries, settings.public_url or "")
         most_parts = -(-settings.max_image_bytes // PART_BYTES)
-        handlers = Handlers(images, blobs, dead_letters, dispatcher, callbacks, most_parts=most_parts)
+        handlers = Handlers(images, blobs, dead_letters, dispatcher, callbacks, most_parts=most_parts, minutes=minutes)
         broker = make_broker(amqp_url, grace=settings.grace)
         subscribe(broker, topology.IMAGE_PART, handlers.on_image_part, publisher, prefetch=PARTS_PREFETCH)
         subscribe(broker, topology.IMAGE_FETCHED, handlers.on_image_fetched, publisher, prefetch=PREFETCH)

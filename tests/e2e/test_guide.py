@@ -1,4 +1,4 @@
-"""docs/guide.md, and README's quick start: what they say is done, in their order, and comes to what they say."""
+"""docs/guide.md, README's quick start, and what docs/api.md shows: what they say is done, in their order, and comes to what they say."""
 
 from __future__ import annotations
 
@@ -93,7 +93,13 @@ async def test_the_quick_start_in_the_readme_comes_to_pass(here: Settings, tmp_p
             await pipeline.settled((await pipeline.client.get("/images", params={"url": url})).headers["content-location"])
 
         then = {"it is stored": stored}
-        assert await follow(ROOT / "README.md", shell, instead=instead, then=then, only=lambda command: "curl" in command) == 7
+        assert await follow(ROOT / "README.md", shell, instead=instead, then=then, only=lambda command: command.startswith("curl")) == 5
+
+
+async def test_what_the_api_s_page_shows_comes_to_pass(here: Settings, tmp_path: Path) -> None:
+    async with Origin("127.0.0.1") as origin, running(here), Shell(tmp_path) as shell:
+        instead = {"127.0.0.1:8000": f"127.0.0.1:{here.port}", "127.0.0.1:8080": f"127.0.0.1:{origin.port}"}
+        assert await follow(ROOT / "docs" / "api.md", shell, instead=instead) == 1
 
 
 @asynccontextmanager

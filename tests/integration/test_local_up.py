@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,15 +19,28 @@ from typing import TYPE_CHECKING, Any
 import pymongo
 import pytest
 
+from services.local import ports
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 WAITS = """
-import signal
+import logging, signal
+from shared.telemetry import log_to_stderr
 
 def main():
+    log_to_stderr("info", "json")
+    logging.getLogger("bowerbird.test").info("all is well")
+    logging.getLogger("bowerbird.test").warning("something is not", extra={"number": 7})
     signal.sigwait({signal.SIGTERM})
+"""
+REFUSES = """
+import sys
+
+def main():
+    sys.stderr.write("BOWERBIRD_HOST is '0.0.0.0', and that is not good.\\n")
+    return 2
 """
 IS_READY = """
 import http.server, os, signal, sys
@@ -53,6 +68,9 @@ def project(tmp_path: Path) -> Path:
         (tmp_path / "services" / service).mkdir()
         (tmp_path / "services" / service / "__init__.py").touch()
         (tmp_path / "services" / service / "main.py").write_text(code)
+    # Two that begin at the same moment would choose the same ports.
+    (tmp_path / ".bowerbird").mkdir()
+    (tmp_path / ".bowerbird" / "ports.json").write_text(json.dumps(dataclasses.asdict(ports.of_tests())))
     return tmp_path
 
 
@@ -133,6 +151,36 @@ def test_every_end_leaves_nothing_running_and_every_start_finds_the_data(project
             process.send_signal(number)
             assert process.wait(40) == (-number if number == signal.SIGKILL else 0)
             assert survivors(pids) == []
+
+
+@pytest.mark.timeout(120)
+def test_the_terminal_has_a_summary_and_what_is_grave_and_the_files_the_rest(project: Path, port: int) -> None:
+    with up(project, port) as process:
+        output = project / "output"
+        until = time.monotonic() + 20
+        while (text := output.read_text()).count("something is not") < 2:
+            assert time.monotonic() < until, text
+            time.sleep(0.05)
+        said = [line[9:] for line in text.splitlines() if "something" in line]
+        assert said[0] == "warning storer: something is not  number=7"
+        assert re.fullmatch(r"warning fetcher [12]: something is not  number=7", said[1])
+        assert "{" not in text
+        assert "all is well" not in text
+        logs = project / ".bowerbird" / "logs"
+        assert f"  Logs             {logs.relative_to(project)}\n" in text
+        assert sorted(log.name for log in logs.iterdir()) == ["api.log", "fetcher-1.log", "fetcher-2.log", "storer.log"]
+        assert [json.loads(line)["event"] for line in (logs / "storer.log").read_text().splitlines()] == ["all is well", "something is not"]
+        process.terminate()
+        assert process.wait(40) == 0
+
+
+@pytest.mark.timeout(120)
+def test_a_service_that_refuses_to_start_says_why_and_everything_ends(project: Path, port: int) -> None:
+    (project / "services" / "api" / "main.py").write_text(REFUSES)
+    done = subprocess.run([sys.executable, "-m", "services", "up"], cwd=project, env=environ(port), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "api: BOWERBIRD_HOST is '0.0.0.0', and that is not good.\n" in done.stdout
+    assert done.stderr == "api refused to start; why is said above.\n"
 
 
 @pytest.mark.timeout(120)

@@ -108,21 +108,21 @@ def test_the_reference_shows_every_operation_and_every_example() -> None:
         assert html.code(example) in page
 
 
-def test_the_readme_names_every_path_and_every_filter() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    table = readme[readme.index("## The API") : readme.index("With `BOWERBIRD_API_KEYS`")]
+def test_the_api_s_page_names_every_path_and_every_filter() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    table = text[: text.index("With `BOWERBIRD_API_KEYS`")]
     for path, operations in openapi.document()["paths"].items():
         assert re.sub(r"{(?!sha256)[a-z]+}", "{id}", path) in table
         for parameter in operations.get("get", {}).get("parameters", ()) if path == "/images" else ():
             assert f"{parameter['name']}=" in table
 
 
-def test_the_readme_names_no_call_that_is_not_there() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+def test_the_api_s_page_names_no_call_that_is_not_there() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
     described = {
         (method.upper(), re.sub(r"{(?!sha256)[a-z]+}", "{id}", path)) for path, methods in openapi.document()["paths"].items() for method in methods
     }
-    named = set(calls(readme[readme.index("## The API") : readme.index("With `BOWERBIRD_API_KEYS`")]))
+    named = set(calls(text[: text.index("With `BOWERBIRD_API_KEYS`")]))
     assert len(named) > 25
     assert {(method, path) for method, path in named if path not in PAGES} == described
 

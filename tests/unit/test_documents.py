@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.documents import Command, Ids, Shell, Then, follow, read
+from tests.documents import Command, Ids, Shell, Then, as_seen, follow, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +45,46 @@ def test_commands_outputs_and_markers_are_read_in_their_order() -> None:
 )
 def test_what_matches(expected: str, came: str, matches: bool) -> None:  # noqa: FBT001
     assert Ids().match(expected.split("\n"), came) == matches
+
+
+@pytest.mark.parametrize(
+    ("expected", "came", "matches"),
+    [
+        ("500 URLs in 7 s: 460 stored", "12 URLs in 33 ms: 1,460 stored\n", True),
+        ("500 URLs in 7 s: 460 stored", "500 URLs in 7 s: 460 failed\n", False),
+        ("next after 3 min", "next after 2 s\n", True),
+        (" a    b\n ─────", " a  b\n ─────────\n", True),
+        ("a b", "ab\n", False),
+        ("size: 717 bytes", "size: none bytes\n", False),
+        (f"id: {ONE}, 7 of it: {ONE}", f"id: {OTHER}, 8 of it: {OTHER}\n", True),
+        (f"id: {ONE}, 7 of it: {ONE}", f"id: {OTHER}, 8 of it: {ONE}\n", False),
+    ],
+)
+def test_what_has_the_same_shape(expected: str, came: str, matches: bool) -> None:  # noqa: FBT001
+    assert Ids(shape=True).match(expected.split("\n"), came) == matches
+
+
+async def test_a_terminal_is_one_and_leaves_the_text(tmp_path: Path) -> None:
+    async with Shell(tmp_path, columns=77) as shell:
+        assert (
+            await shell.run("[ -t 1 ] && [ -t 2 ] && stty size <&1 && printf '\\033[31mred\\033[0m\\n'; exit_with() { return 7; }; exit_with")
+            == "50 77\nred\n"
+        )
+        assert await shell.run("echo $?") == "7\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        ("a\r\nb\r\n", "a\nb\n"),
+        ("\x1b[1;31mred\x1b[0m\n", "red\n"),
+        ("10 %\r20 %\n", "20 %\n"),
+        ("bar\n1 of 2\r\x1b[2K\x1b[1A\x1b[2Kbar\n2 of 2\r\x1b[2K\x1b[1A\x1b[2Kdone\n", "done\n"),
+        ("bar\n\x1b[1A\x1b[2K", ""),
+    ],
+)
+def test_what_a_terminal_shows_in_the_end(written: str, seen: str) -> None:
+    assert as_seen(written) == seen
 
 
 def test_an_id_stands_for_the_one_that_came_in_its_place() -> None:

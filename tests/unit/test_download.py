@@ -28,7 +28,7 @@ from services.fetcher.retry_after import MOST, retry_after
 from shared import urls
 from shared.errors import DownloadError, PermanentError, Reason, TransientError
 from shared.settings import Settings
-from shared.telemetry import _Json
+from shared.telemetry import Json
 from tests.origin import (
     Origin,
     Request,
@@ -517,7 +517,7 @@ def test_what_a_library_says_of_an_unforeseen_failure_is_not_logged(caplog: pyte
     except ValueError as error:
         translate(error)
     (record,) = caplog.records
-    written = "".join(formatter.format(record) for formatter in (logging.Formatter(), _Json()))
+    written = "".join(formatter.format(record) for formatter in (logging.Formatter(), Json()))
     assert "secret" not in written
     assert "builtins.ValueError" in written
     assert "builtins.KeyError" in written

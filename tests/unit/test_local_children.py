@@ -125,13 +125,13 @@ def test_what_dies_is_started_again_and_said(tmp_path: Path) -> None:
         first = child.pid
         child.kill()
         async with asyncio.timeout(10):
-            while child.pid == first or not child.running:
+            while child.pid == first or not child.running or len(lines) < len(("died", "runs again")):
                 await asyncio.sleep(0.05)
         watching.cancel()
         await supervisor.stop()
         return [*lines, f"running: {child.running}"]
 
-    assert asyncio.run(run()) == ["child died (SIGKILL); starting it again in 0.5 s.", "running: False"]
+    assert asyncio.run(run()) == ["child died (SIGKILL); starting it again in 0.5 s.", "child runs again.", "running: False"]
 
 
 def test_a_fatal_exit_code_ends_the_watch(tmp_path: Path) -> None:

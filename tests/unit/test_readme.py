@@ -1,4 +1,4 @@
-"""README.md says what the code does."""
+"""README.md, CONTRIBUTING.md, ARCHITECTURE.md and docs/api.md say what the code does."""
 
 from __future__ import annotations
 
@@ -8,36 +8,57 @@ from pathlib import Path
 import pytest
 
 from shared.errors import Reason
-from shared.settings import FIELDS, Settings
+from shared.settings import Settings
 from shared.topology import queues
+from tests.documents import Command, read
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_setting_is_documented_with_its_meaning(name: str) -> None:
-    [row] = [line for line in README.splitlines() if line.startswith(f"| `{name}` |")]
-    assert str(FIELDS[name].metadata["meaning"]) in row
-
-
-def test_no_setting_is_documented_that_is_not_there() -> None:
-    assert set(re.findall(r"^\| `(BOWERBIRD_\w+)`", README, re.MULTILINE)) == set(FIELDS)
+README, CONTRIBUTING, API = ((ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md", "docs/api.md"))
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 
 
 def test_every_reason_is_named() -> None:
-    assert all(f"`{reason}`" in README for reason in Reason)
+    assert all(f"`{reason}`" in API for reason in Reason)
 
 
-def test_every_make_target_that_is_named_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in re.findall(r"make (\w+)", README) if target != "it")
+@pytest.mark.parametrize(
+    "document", [path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")) if path.name != "CHANGELOG.md"], ids=lambda path: path.name
+)
+def test_every_make_target_that_is_named_exists(document: Path) -> None:
+    named = set(re.findall(r"`make (\w+)|^(?:\$ )?(?:[A-Z_]+=\S+ )*make (\w+)", document.read_text("utf-8"), re.MULTILINE))
+    assert all(re.search(rf"^{inline or line}:", MAKEFILE, re.MULTILINE) for inline, line in named)
 
 
-def test_every_link_leads_somewhere() -> None:
-    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text("utf-8")):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+def test_every_make_target_is_explained_to_those_who_work_on_it() -> None:
+    [targets] = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
+    assert all(f"| `make {target}` |" in CONTRIBUTING for target in targets.split())
+
+
+def test_every_folder_of_tests_is_explained() -> None:
+    folders = [path for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("*.py"))]
+    assert all(f"| `tests/{folder.name}` |" in CONTRIBUTING for folder in folders)
+
+
+def test_every_file_that_contributing_names_exists() -> None:
+    assert [name for name in re.findall(r"`((?:shared|services|tests|docs)/[\w/.*]+)`", CONTRIBUTING) if not list(ROOT.glob(name))] == []
+
+
+def test_the_start_is_shown_as_it_is() -> None:
+    """Each line that `make up` prints comes from the Makefile or from services/local; its summary is whole."""
+    [start] = [step for step in read(README) if isinstance(step, Command) and "make up" in step.text]
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "Makefile", *ROOT.glob("services/local/*.py"))).replace("$(VENV)", ".venv")
+    labels = re.findall(r'say\(f?"  (\w[\w ]*?)  ', sources)
+    assert [line[2:].partition("  ")[0] for line in start.output if line.startswith("  ")] == labels
+    plain = [
+        line for line in start.output if line and not line.startswith("  ") and "RabbitMQ and MongoDB" not in line and "python3.11-venv" not in line
+    ]
+    assert [line for line in plain if line not in sources] == []
+
+
+def test_the_readme_is_short() -> None:
+    first = re.sub(r"\s+", " ", README.partition("# Bowerbird\n\n")[2].partition("\n\n")[0])
+    assert len(re.findall(r"[.](?= |$)", first)) == 3
+    assert len(README.splitlines()) < 100
 
 
 def test_the_architecture_names_every_event_queue_reader_and_room() -> None:

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from services.fetcher import signatures
 from shared.settings import Settings, load
+from tests.documents import Command, Shell, follow, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text("utf-8")
+PATH = Path(__file__).parents[2] / "docs" / "webhooks.md"
+DOCUMENT = PATH.read_text("utf-8")
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 DELIVERY = "msg_" + "a" * 26
@@ -44,6 +46,14 @@ def test_the_example_of_the_specifications_libraries() -> None:
         "webhook-timestamp": "1614265330",
         "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
     }
+
+
+@pytest.mark.anyio
+async def test_the_documented_command_makes_a_secret(tmp_path: Path) -> None:
+    async with Shell(tmp_path) as shell:
+        assert await follow(PATH, shell, instead={}) == 1
+        [command] = [step.text for step in read(DOCUMENT) if isinstance(step, Command)]
+        assert len(keys((await shell.run(command)).strip())[0]) == 32
 
 
 @given(st.binary(max_size=200))

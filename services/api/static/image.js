@@ -3,6 +3,7 @@
 import { announce } from "./announce.js";
 import { call, get, idOf, key } from "./api.js";
 import { confirm } from "./confirm.js";
+import { deliveries, underWay } from "./deliveries.js";
 import { action, byId, h, outward, say } from "./dom.js";
 import * as live from "./live.js";
 import { contentOf, pictureOf, save, show } from "./pictures.js";
@@ -58,6 +59,7 @@ class Detail {
   #facts = h("section", { id: "detail-facts" });
   #history = h("section", { id: "detail-history" });
   #versions = h("section", { id: "detail-versions" });
+  #deliveries = h("section", { id: "detail-deliveries" });
   #buttons = h("p", { class: "buttons" });
   #toImages = h("a", { class: "button", hidden: true }, "Show its images");
 
@@ -71,7 +73,7 @@ class Detail {
         h("button", { type: "button", class: "quiet close", "aria-label": "Close", onclick: leave }, "×")),
       h("div", { class: "sheet-body" },
         this.#picture,
-        h("div", { class: "about" }, h("header", {}, this.#title, this.#state), this.#problem, this.#buttons, this.#facts, this.#history, this.#versions)),
+        h("div", { class: "about" }, h("header", {}, this.#title, this.#state), this.#problem, this.#buttons, this.#facts, this.#history, this.#versions, this.#deliveries)),
     );
     this.offerSteps();
     if (!dialog.open) dialog.showModal();
@@ -105,6 +107,7 @@ class Detail {
       list.update(image);
       this.#draw(image);
       if (image.links.versions) await this.#lookAtVersions();
+      if (image.callback_url) await this.#lookAtDeliveries();
     } catch (error) {
       this.#failed(error);
     }
@@ -196,6 +199,19 @@ class Detail {
     const { items } = await get(`images/${this.id}/versions`);
     if (open !== this) return;
     this.#part(this.#versions, items, () => (items.length ? [h("h3", {}, "Former copies"), h("ul", { class: "versions", role: "list" }, ...items.map((version) => this.#version(version)))] : []));
+  }
+
+  async #lookAtDeliveries() {
+    const { items } = await get(`images/${this.id}/deliveries?limit=10`);
+    if (open !== this) return;
+    // They follow the image's own outcome: as long as one is under way, there is something to look for.
+    this.settled = this.settled && !underWay(items);
+    const again = async (delivery) => {
+      await call("POST", `deliveries/${delivery.id}/replay`);
+      announce("It is sent again.");
+      await this.#lookAtDeliveries();
+    };
+    this.#part(this.#deliveries, items, () => deliveries(items, again, (error) => this.#failed(error)));
   }
 
   #version(version) {
