@@ -75,10 +75,10 @@ class Census:
         with unavailable():
             return int(await self._mongo[dead_letters.COLLECTION].estimated_document_count())
 
-    async def undispatched(self) -> int:
-        """Images whose request no broker has confirmed, up to MOST_COUNTED: an outage can make any number of them."""
+    async def undispatched(self, *, most: int = MOST_COUNTED) -> int:
+        """Images whose request no broker has confirmed, up to `most`: an outage can make any number of them."""
         with unavailable():
-            return int(await self._images.count_documents({"dispatched": False}, limit=MOST_COUNTED))
+            return int(await self._images.count_documents({"dispatched": False}, limit=most))
 
     async def oldest_queued(self) -> datetime | None:
         """When the first of the images that are queued was asked for; None if none is.

@@ -62,10 +62,10 @@ def showing(figures: Figures) -> Iterator[None]:
         REGISTRY.unregister(figures)
 
 
-async def text() -> bytes:
-    """All metrics of this process, in Prometheus' text format."""
+async def text(*, seconds: float = REFRESH_SECONDS) -> bytes:
+    """All metrics of this process, in Prometheus' text format; with figures as they were known before if they take longer than `seconds`."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(REFRESH_SECONDS):
+        async with asyncio.timeout(seconds):
             for error in await asyncio.gather(*(figures.refresh() for figures in _shown), return_exceptions=True):
                 if error:
                     log.error("some metrics are missing", exc_info=error)
@@ -73,19 +73,23 @@ async def text() -> bytes:
 
 
 @asynccontextmanager
-async def exposing(settings: Settings) -> AsyncIterator[None]:
-    """Serves GET /metrics for the length of the block, if BOWERBIRD_METRICS_PORT is set. Raises SettingsError when nothing can listen there."""
+async def exposing(settings: Settings, *, seconds: float = REQUEST_SECONDS) -> AsyncIterator[None]:
+    """Serves GET /metrics for the length of the block, if BOWERBIRD_METRICS_PORT is set; a client has so many seconds for all of it.
+
+    Raises SettingsError when nothing can listen there.
+    """
     if settings.metrics_port is None:
         yield
         return
-    places = asyncio.Semaphore(AT_ONCE)
+    served: set[asyncio.Task[None]] = set()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer):
-            if places.locked():
-                return
-            async with places:
-                await _serve(reader, writer)
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(served) >= AT_ONCE:
+            writer.close()
+            return
+        task = asyncio.create_task(_serve(reader, writer, seconds))
+        served.add(task)
+        task.add_done_callback(served.discard)
 
     try:
         server = await asyncio.start_server(connected, settings.metrics_host, settings.metrics_port, limit=HEAD_BYTES)
@@ -98,20 +102,25 @@ async def exposing(settings: Settings) -> AsyncIterator[None]:
         yield
     finally:
         server.close()
+        for task in served:
+            task.cancel()
+        await asyncio.gather(*served, return_exceptions=True)
         for collector in of_the_process:
             REGISTRY.unregister(collector)
 
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
     """One request, and the end of the connection (RFC 9112, section 9.6): a scrape is all that is served, and those are far between."""
     try:
-        async with asyncio.timeout(REQUEST_SECONDS):
+        async with asyncio.timeout(seconds):
             head = await reader.readuntil(b"\r\n\r\n")
             method, target, *_ = [*head.partition(b"\r\n")[0].split(b" "), b"", b""]
             writer.write(await _answer(method, target.partition(b"?")[0]))
             await writer.drain()
     except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         log.debug("a connection for metrics ended without a request")
+    finally:
+        writer.close()
 
 
 async def _answer(method: bytes, path: bytes) -> bytes:

@@ -123,9 +123,9 @@ def batched(name: str, write: Callable[[list[Item]], Awaitable[Result]]) -> Call
 
 
 def waited(queue: str, since: datetime | None) -> None:
-    """A message of a queue is in hand, that could have been there since a time; None if that can't be told.
+    """A message of a queue is in hand, that could have been there since a time; None, or a time without a zone, if that can't be told.
 
     By the clocks of two machines: where one is behind, it has waited for no time.
     """
-    if since is not None:
+    if since is not None and since.tzinfo is not None:
         QUEUE_WAIT[(queue,)].observe(max(0.0, time.time() - since.timestamp()))
