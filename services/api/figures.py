@@ -7,6 +7,7 @@ Each api process shows them, the same ones. What they cost doesn't depend on how
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from services.api.stats import Stats
     from shared.vitals import Members, Server, Sizes, Vitals
+
+log = logging.getLogger("bowerbird.api")
 
 ASKED_EVERY = 10.0
 
@@ -51,11 +54,17 @@ class Figures:
 
     async def refresh(self) -> None:
         """Asks for what isn't known, or not any more."""
-        answers = await asyncio.gather(*(asked.ask() for asked in self._asked), return_exceptions=True)
-        for number, answer in enumerate(answers):
-            if isinstance(answer, BaseException) and not isinstance(answer, BowerbirdError):
-                raise answer
-            self._known[number] = None if isinstance(answer, BowerbirdError) else answer
+        await asyncio.gather(*(self._refresh(number) for number in range(len(self._asked))))
+
+    async def _refresh(self, number: int) -> None:
+        answer = None
+        try:
+            answer = await self._asked[number].ask()
+        except BowerbirdError as error:
+            log.debug("a figure is missing", extra={"error": str(error)})
+        finally:
+            # Also when it has taken too long: the others are there by then.
+            self._known[number] = answer
 
     def collect(self) -> Iterator[Metric]:
         """What was answered last."""
