@@ -18,7 +18,7 @@ PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
 
 _TOKEN = re.compile(
-    r"""(?P<labels>\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\})|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\((?P<by>[^)]*)\)|(?P<name>[a-zA-Z_:][\w:]*)(?P<call>\s*\()?"""
+    r"""(?P<labels>\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\})|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\((?P<by>[^)]*)\)|(?<![\w.])(?P<name>[a-zA-Z_:][\w:]*)(?P<call>\s*\()?"""
 )
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"')
 _WORDS = frozenset({"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring", "sum", "min", "max", "avg", "count"})
