@@ -86,10 +86,11 @@ DOWNLOADED_BYTES = Counter("bowerbird_downloaded_bytes_total", "Bytes of bodies 
 OPEN_BREAKERS = _gauge("open_breakers", "Hosts that aren't asked at the moment because they didn't answer", "work")
 CALLBACKS = _histogram("callback_duration_seconds", "Time of an attempt at a callback", "outcome", "reason", buckets=SLOW)
 
-# The storer. `outcome` is what the image's document says then; `superseded` that the event changed nothing any more.
+# The storer. `outcome` is what the image's document says then; `superseded` that the event changed nothing any more. What two store at the same
+# moment counts for both, though only one of them keeps it.
 OUTCOMES = _counter("outcomes_total", "Outcomes of downloads that were written", "outcome")
-STORED_BYTES = Counter("bowerbird_stored_bytes_total", "Bytes of images that were stored, those that were held already left out", registry=REGISTRY)
-SAME_BYTES = Counter("bowerbird_same_bytes_total", "Images whose bytes were held already", registry=REGISTRY)
+STORED_BYTES = Counter("bowerbird_stored_bytes_total", "Bytes that were stored, those that were held already left out", registry=REGISTRY)
+SAME_BYTES = Counter("bowerbird_same_bytes_total", "Images, or other things, whose bytes were held already", registry=REGISTRY)
 BATCH_ITEMS = _histogram("batch_items", "Items that were written, or read, together", "batch", buckets=ITEMS)
 BATCH_SECONDS = _histogram("batch_duration_seconds", "Time of writing, or reading, a batch", "batch", "status", buckets=FAST)
 

@@ -42,6 +42,7 @@ class Sample(NamedTuple):
 
     name: str
     labels: dict[str, str]
+    value: float = 0.0
 
 
 class Query(NamedTuple):
@@ -98,7 +99,11 @@ def queries() -> list[Query]:
 
 def samples(text: str, job: str) -> list[Sample]:
     """What a scrape says. Raises ValueError when it isn't Prometheus' text format."""
-    return [Sample(sample.name, {**sample.labels, "job": job}) for family in text_string_to_metric_families(text) for sample in family.samples]
+    return [
+        Sample(sample.name, {**sample.labels, "job": job}, sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    ]
 
 
 def unanswered(scraped: list[Sample]) -> list[str]:

@@ -110,8 +110,10 @@ class Handlers:
         file = await self._parts.file_of(event)
         if file:
             standing = await self._closed.add((event, file))
-            _count_bytes([event.size], again=[str(file) != event.file])
-            if str(file) != event.file:  # only now: should this be repeated, the document holds already
+            if str(file) == event.file:
+                metrics.STORED_BYTES.inc(event.size)
+            else:  # only now: should this be repeated, the document holds already
+                metrics.SAME_BYTES.inc()
                 await self._parts.discard(event)
                 await self._images.mark_shared([file])
         else:
@@ -127,7 +129,6 @@ class Handlers:
         kept = await self._blobs.store([Blob(event.sha256, event.body, event.content_type) for event in events])
         standing = await self._point([(event, file) for event, (file, _) in zip(events, kept, strict=True)])
         await self._images.mark_shared({file for file, again in kept if again})
-        _count_bytes([len(event.body) for event in events], again=[again for _, again in kept])
         return standing
 
     async def _point(self, stored: list[tuple[ImageFetched, ObjectId]]) -> list[Standing | None]:
@@ -152,11 +153,6 @@ class Handlers:
         """Whoever listens, and the one who asked to be told."""
         told = await self._callbacks.for_image(event, image.callback, image.url) if image.callback else []
         return [Publication(event), *told]
-
-
-def _count_bytes(sizes: Sequence[int], *, again: Sequence[bool]) -> None:
-    metrics.STORED_BYTES.inc(sum(size for size, held in zip(sizes, again, strict=True) if not held))
-    metrics.SAME_BYTES.inc(sum(again))
 
 
 def _image_stored(event: ImageFetched, image: Standing) -> ImageStored:

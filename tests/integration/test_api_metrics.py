@@ -115,6 +115,26 @@ async def test_requests_are_counted_by_their_routes(api: Api) -> None:
     assert more("request_duration_seconds_count", path="/images/{image}") == 1
 
 
+async def test_what_the_relay_sends_is_counted(mongo_url: str, amqp_url: str) -> None:
+    async with gate_to(amqp_url) as gate:
+        gate.shut()
+        async with running_api(mongo_url, through(gate, amqp_url)) as api:
+            before = one(await figures(api), "relayed_total") or 0
+            for number in range(3):
+                await api.client.post("/images", json={"url": f"https://example.org/{number}"})
+
+            async def backlog() -> bool:
+                return one(await figures(api), "relay_backlog_images") == 3
+
+            await until(backlog)
+            await gate.open()
+
+            async def relayed() -> bool:
+                return (one(await figures(api), "relayed_total") or 0) - before == 3
+
+            await until(relayed)
+
+
 async def test_without_keys_it_is_for_this_machine_alone(mongo_url: str, amqp_url: str, api: Api) -> None:
     assert (await api.client.get("/metrics")).headers["content-type"].startswith("text/plain; version=0.0.4")
     assert (await api.client.head("/metrics")).status_code == 200
