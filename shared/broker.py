@@ -14,7 +14,7 @@ import aio_pika
 from aio_pika.exceptions import AMQPError, PublishError
 from aiormq import spec
 
-from shared import events, topology, tracing
+from shared import events, metrics, topology, tracing
 from shared.absence import RABBITMQ
 from shared.batching import Batcher
 from shared.errors import BrokerUnavailable, Unpublishable
@@ -87,6 +87,7 @@ class Publisher:
     async def __aenter__(self) -> Self:
         """Begins to connect and returns at once: a publisher is of use (its owner can answer) before the broker is up."""
         self._keeping = asyncio.create_task(self._keep_open())
+        metrics.CONNECTED.set_function(lambda: self.connected)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -140,7 +141,9 @@ class Publisher:
         try:
             # No time limit: a confirm that is late isn't lost as long as the connection lives (heartbeats end one that doesn't), and
             # publishing again would add to whatever makes it late.
-            with tracing.publishing(envelope, exchange, routing_key):
+            # A dead letter that is replayed may have any type.
+            kind = envelope.type if envelope.type in events.NAMES else "other"
+            with metrics.Timed(metrics.PUBLISHED, kind), tracing.publishing(envelope, exchange, routing_key):
                 await self._confirmed.basic_publish(
                     envelope.body, exchange=exchange, routing_key=routing_key, properties=_properties(envelope, wait), mandatory=mandatory,
                     # The next message needn't wait until this one is written, unless both are large: what is yet to be written is held twice.

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
-from shared import events, process, topology, tracing
+from shared import events, metrics, process, topology, tracing
 from shared.absence import MONGODB, RABBITMQ
 from shared.acks import Acks
 from shared.broker import AWAY, OPEN_SECONDS, RECONNECT_SECONDS
@@ -64,7 +65,9 @@ def subscribe(
     acks = Acks()
 
     async def consume(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        await settle(message, reader, handle, publisher, acks, last_resort=last_resort_pause if queue is topology.DEAD else None)
+        began = time.perf_counter()
+        status = await settle(message, reader, handle, publisher, acks, last_resort=last_resort_pause if queue is topology.DEAD else None)
+        metrics.HANDLED[queue.name, status].observe(time.perf_counter() - began)
 
     # Without a routing key the queue is bound to the default exchange alone, as every queue is.
     exchange = EXCHANGE if queue.routing_key else RabbitExchange("")
@@ -79,6 +82,7 @@ def _event_of(queue: topology.Queue) -> Reader:
         event = events.decode(envelope)
         if queue.routing_key != event.NAME:
             raise Undecodable(f"{event.NAME} has no place in {queue.name}")
+        metrics.waited(queue.name, event.since)
         return event
 
     return read
@@ -145,8 +149,8 @@ async def _stop(broker: RabbitBroker) -> None:
 
 async def settle(
     raw: aio_pika.abc.AbstractIncomingMessage, read: Reader, handle: Handler, publisher: Publisher, acks: Acks, *, last_resort: float | None = None
-) -> None:
-    """Handles a message and decides what becomes of it.
+) -> str:
+    """Handles a message and decides what becomes of it; returns that: acked, rejected or requeued.
 
     Done: ack. No event of this queue, or one of no use: reject, to the dead letters. A fault of ours: once more, and if it fails again, to the dead
     letters. Cancelled: nothing; the broker redelivers. A server that is away is waited for, with the message in hand: putting
@@ -160,22 +164,24 @@ async def settle(
                 await publisher.publish_surely(*publication)
             else:
                 await publisher.announce(publication.event)
-        verdict = acks.add(raw)
+        verdict, status = acks.add(raw), "acked"
     except (Undecodable, Unusable) as error:
         tracing.failed(error)
         log.warning("a message is of no use, and goes to the dead letters", extra={**_about(raw), "error": str(error)})
-        verdict = acks.reject(raw, requeue=False)
+        verdict, status = acks.reject(raw, requeue=False), "rejected"
     except Exception as error:
         tracing.failed(error)
         again = last_resort is not None or not raw.redelivered
         log.exception("a handler failed", extra={**_about(raw), "again": again})
         if last_resort is not None:
             await asyncio.sleep(last_resort)
-        verdict = acks.reject(raw, requeue=again)
+        verdict, status = acks.reject(raw, requeue=again), "requeued" if again else "rejected"
     try:
         await verdict
     except AWAY as error:
         log.debug("connection lost before the ack: the message comes again", extra={**_about(raw), "error": repr(error)})
+        status = "requeued"
+    return status
 
 
 def _about(raw: aio_pika.abc.AbstractIncomingMessage) -> dict[str, str | None]:

@@ -31,6 +31,8 @@ class Servers:
     mongo: str
     mongo_options: str
     kind: str
+    metrics: str | None = None
+    """RabbitMQ's own, for Prometheus; None if it isn't known where."""
 
     @contextlib.contextmanager
     def vhost(self, name: str) -> Iterator[str]:
@@ -86,7 +88,7 @@ def _private() -> Iterator[Servers]:
         with blocking_servers(data) as local:
             mongo, _, options = local.mongo_url.partition("/bowerbird")
             management = local.rabbitmq.management_url.rstrip("/").replace("http://", "http://guest:guest@")
-            yield Servers(local.amqp_url.rstrip("/"), management, mongo, options, "private")
+            yield Servers(local.amqp_url.rstrip("/"), management, mongo, options, "private", local.rabbitmq.metrics_url)
     finally:
         shutil.rmtree(data, ignore_errors=True)
 
@@ -111,7 +113,7 @@ def _containers() -> Iterator[Servers]:
     # Plain containers: the ready-made ones wait in a deprecated way, and MongoDbContainer sets a root password, with which
     # a replica set needs a key file too. guest may log in from loopback only, so here is a user that may from anywhere.
     login = "bowerbird"
-    rabbitmq = DockerContainer(RABBITMQ_IMAGE).with_exposed_ports(5672, 15672)
+    rabbitmq = DockerContainer(RABBITMQ_IMAGE).with_exposed_ports(5672, 15672, 15692)
     rabbitmq = rabbitmq.with_env("RABBITMQ_DEFAULT_USER", login).with_env("RABBITMQ_DEFAULT_PASS", login)
     mongodb = DockerContainer(MONGODB_IMAGE).with_command(["--replSet", "rs0"]).with_exposed_ports(27017)
     with rabbitmq, mongodb:
@@ -121,8 +123,9 @@ def _containers() -> Iterator[Servers]:
         management = f"http://{login}:{login}@{host}:{rabbitmq.get_exposed_port(15672)}"
         _until_managed(management)
         yield Servers(
-            f"amqp://{login}:{login}@{host}:{rabbitmq.get_exposed_port(5672)}", management, mongo, "?directConnection=true", "testcontainers"
-        )
+            f"amqp://{login}:{login}@{host}:{rabbitmq.get_exposed_port(5672)}", management, mongo, "?directConnection=true", "testcontainers",
+            f"http://{host}:{rabbitmq.get_exposed_port(15692)}/",
+        )  # fmt: skip
 
 
 def _initiate(url: str) -> None:

@@ -20,7 +20,7 @@ UNITS = {
     "_text": "text", "Path": "folder",
 }  # fmt: skip
 READERS = ("api", "fetcher", "storer")
-EVERY_SERVICE = ("shared/process.py",)
+EVERY_SERVICE = ("shared/process.py", "shared/exposition.py")
 
 
 def rows() -> list[str]:

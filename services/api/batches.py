@@ -19,7 +19,7 @@ from services.api.callbacks import check_callback
 from services.api.parts import parts
 from services.api.problems import BAD_REQUEST, REUSED_KEY, UNKNOWN_BATCH, Problem
 from services.api.resources import address
-from shared import tracing, urls
+from shared import metrics, tracing, urls
 from shared.batches import BATCH_ID, Batch, Fates
 from shared.errors import UrlRefused
 from shared.image import Addition
@@ -90,6 +90,7 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIResponse:
     items = await _record(here, batch, read.urls, repeatable=_KEY_HEADER in request.headers)
     count = [item.outcome for item in items].count
     fates = Fates(accepted=count("accepted"), known=count("known"), repeated=count("repeated"), refused=count("refused"))
+    metrics.DUPLICATES["batch",].inc(fates.known)
     batch = await here.batches.record(batch.id, fates)
     log.info("a batch came", extra={"batch": batch.id, "total": batch.total, **msgspec.structs.asdict(fates), **keys.who(request)})
     resource = await _resource(here, batch, items)

@@ -11,6 +11,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shared import metrics
 from shared.absence import MONGODB
 from shared.errors import StoreUnavailable
 
@@ -62,5 +63,6 @@ class Relay:
             if not images or not await self._dispatcher.publish_all(images):
                 break
             relayed += len(images)
+            metrics.RELAYED.inc(len(images))
             log.info("relayed requests that had stayed behind", extra={"requests": len(images)})
         return relayed

@@ -26,7 +26,7 @@ from services.fetcher.hosts import LONGEST_SECONDS, NEAR_SECONDS, Hosts, PutOff
 from services.fetcher.limits import Limits
 from services.fetcher.retry_after import retry_after
 from services.fetcher.transport import ExactTransport
-from shared import retry, tracing, urls
+from shared import metrics, retry, tracing, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, TransientError, UrlRefused
 from shared.events import CallbackAttempted
@@ -97,6 +97,7 @@ class Callbacks:
         self._attempt_seconds = attempt_seconds
         self._guard = guard.Guard.of(settings)
         self._hosts = Hosts(PER_HOST)
+        metrics.OPEN_BREAKERS["callbacks",].set_function(self._hosts.open_breakers)
 
     async def __aenter__(self) -> Self:
         lookup = self._lookup or guard.SystemLookup(guard.LOOKUPS_FOR_EACH * PREFETCH)
@@ -118,6 +119,7 @@ class Callbacks:
             answer = await self._ask(request)
             failure = answer.failure
         except PutOff as error:
+            metrics.PUT_OFF["callbacks",].inc()
             promised = datetime.now(UTC) + timedelta(seconds=error.seconds)
             return [self._later(msgspec.structs.replace(request, not_before=promised), error.seconds)]
         except DownloadError as error:
@@ -164,9 +166,11 @@ class Callbacks:
             attempted_at=now, took_ms=took_ms, http_status=answer.status if answer else None,
         )  # fmt: skip
         if failure is None:
+            metrics.CALLBACKS["delivered", ""].observe(took_ms / 1000)
             log.debug("called back", extra={**about(attempted), "delivery": attempted.delivery, "attempt": attempted.attempt, "took_ms": took_ms})
             return [Publication(attempted)]
         again = retry.decide(failure, attempt=request.attempt, snoozes=request.snoozes, delays=self._settings.retry_delays, uniform=random.random)
+        metrics.CALLBACKS["delayed" if again else "failed", failure.reason].observe(took_ms / 1000)
         attempted = msgspec.structs.replace(
             attempted, reason=failure.reason, detail=failure.detail, next_attempt_at=now + timedelta(seconds=again.wait) if again else None
         )
@@ -177,6 +181,7 @@ class Callbacks:
         if not again:
             log.info("a callback failed", extra=said)
             return [Publication(attempted)]
+        metrics.RETRIES["callbacks", failure.reason].inc()
         log.info("a callback failed, and is tried again", extra={**said, "again_in_seconds": round(again.wait, 1)})
         following = msgspec.structs.replace(request, attempt=request.attempt + 1, snoozes=request.snoozes + again.snoozed, not_before=None)
         return [Publication(attempted), Publication(following, delay=again.delay, wait=again.wait)]

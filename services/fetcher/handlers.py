@@ -14,7 +14,7 @@ from services.fetcher import answers
 from services.fetcher.hosts import LONGEST_SECONDS, NEAR_SECONDS, Hosts, PutOff
 from services.fetcher.parts import Parts
 from services.fetcher.scanning import Scanner, is_page
-from shared import retry, tracing, urls
+from shared import metrics, retry, tracing, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, UrlRefused
 from shared.events import DownloadDelayed, DownloadFailed, ImageFetched, ImageUnchanged, PageScanned
@@ -48,6 +48,7 @@ class Handlers:
         self._parts = Parts(publisher)
         self._scanner = Scanner(recogniser.sandbox, settings)
         self._hosts = Hosts(settings.host_concurrency)
+        metrics.OPEN_BREAKERS["downloads",].set_function(self._hosts.open_breakers)
 
     async def on_download_requested(self, request: DownloadRequested) -> Sequence[Publication]:
         """One attempt: image-fetched, page-scanned or image-unchanged; or download-delayed and the next request; or download-failed; or the same request, later."""
@@ -59,10 +60,12 @@ class Handlers:
             came = await self._fetch(request, started)
         except PutOff as error:
             self._minutes.count("put_off")
+            metrics.PUT_OFF["downloads",].inc()
             promised = datetime.now(UTC) + timedelta(seconds=error.seconds)
             return [self._later(msgspec.structs.replace(request, not_before=promised), error.seconds)]
         except DownloadError as error:
             return self._failed(request, error, _milliseconds(started))
+        metrics.FETCHES[came.NAME, ""].observe(time.monotonic() - started)
         self._minutes.count(_COUNTED[type(came)])
         log.debug("downloaded", extra={**about(came), "type": came.NAME, "attempt": came.attempt, "took_ms": came.took_ms})
         return [Publication(came)]
@@ -89,7 +92,7 @@ class Handlers:
 
     async def _fetched(self, request: DownloadRequested, copy: Download, started: float) -> ImageFetched:
         body = copy.body
-        with tracing.step("recognise"):
+        with tracing.step("recognise"), metrics.Timed(metrics.RECOGNISED):
             image = await self._recogniser.recognise(body)
         fetched = ImageFetched(
             image=request.image, revision=request.revision, attempt=request.attempt, url=request.url, final_url=copy.final_url,
@@ -116,6 +119,7 @@ class Handlers:
             image=request.image, revision=request.revision, attempt=request.attempt,
             reason=error.reason, detail=error.detail, failed_at=now, took_ms=took_ms,
         )  # fmt: skip
+        metrics.FETCHES[DownloadDelayed.NAME if again else DownloadFailed.NAME, error.reason].observe(took_ms / 1000)
         said = {
             **about(failed), "attempt": failed.attempt, "reason": str(failed.reason), "detail": failed.detail, "took_ms": took_ms,
             "url": urls.without_query(request.url),
@@ -124,6 +128,7 @@ class Handlers:
             self._minutes.count("failed")
             log.info("a download failed", extra=said)
             return [Publication(failed)]
+        metrics.RETRIES["downloads", error.reason].inc()
         self._minutes.count("delayed")
         log.info("a download failed, and is tried again", extra={**said, "again_in_seconds": round(again.wait, 1)})
         following = msgspec.structs.replace(request, attempt=request.attempt + 1, snoozes=request.snoozes + again.snoozed, not_before=None)

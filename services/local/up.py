@@ -20,7 +20,7 @@ from services.local.overheard import Overheard
 from services.local.rabbitmq import RabbitMQ
 from services.local.secret import made_once
 from services.local.terminal import complain, hung_up, relative, say, saying
-from shared.settings import PREFIX, Settings, load
+from shared.settings import MAX_PORT, PREFIX, Settings, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ async def _until_signalled(settings: Settings, port: int) -> int:
 
 async def _work(settings: Settings, port: int, supervisor: Supervisor) -> None:
     """Start everything in its order, say where it is, and look after it for ever. Raises StartError."""
-    data = settings.data.resolve()
+    data, metered = settings.data.resolve(), iter(metrics_ports(settings))
     async with saying(lambda: "getting what is missing"):
         rabbitmq, mongodb = await _servers(settings, data)
     servers = [server for server in (rabbitmq, mongodb) if server]
@@ -104,12 +104,12 @@ async def _work(settings: Settings, port: int, supervisor: Supervisor) -> None:
     grace = settings.grace + STOPS_WITHIN
     overheard = Overheard(say)
     (data / LOGS).mkdir(exist_ok=True)
-    for name, processes in (("storer", settings.storers), ("fetcher", settings.fetchers), ("api", settings.apis)):
+    for name, processes in _services(settings):
         shown = [f"{name} {number}" if processes > 1 else name for number in range(1, processes + 1)]
         logs = [data / LOGS / f"{one.replace(' ', '-')}.log" for one in shown]
         for one, log in zip(shown, logs, strict=True):
             overheard.follow(one, log)
-        await supervisor.start(*(_service(name, one, environ, grace, log) for one, log in zip(shown, logs, strict=True)))
+        await supervisor.start(*(_service(name, one, environ | next(metered), grace, log) for one, log in zip(shown, logs, strict=True)))
 
     watching = asyncio.create_task(supervisor.watch())
     listening = asyncio.create_task(overheard.run())
@@ -141,6 +141,22 @@ async def _servers(settings: Settings, data: Path) -> tuple[RabbitMQ | None, Mon
 
     # In threads: when a signal comes meanwhile, the loop waits for them at its end, and no installation is left half done.
     return await asyncio.gather(asyncio.to_thread(rabbitmq), asyncio.to_thread(mongodb))
+
+
+def _services(settings: Settings) -> tuple[tuple[str, int], ...]:
+    return ("storer", settings.storers), ("fetcher", settings.fetchers), ("api", settings.apis)
+
+
+def metrics_ports(settings: Settings) -> list[dict[str, str]]:
+    """What each process has to be told, in the order of their start: two can't show their metrics on one port. Raises StartError."""
+    processes = sum(number for _, number in _services(settings))
+    if settings.metrics_port is None:
+        return [{}] * processes
+    if settings.metrics_port + processes - 1 > MAX_PORT:
+        raise StartError(
+            f"BOWERBIRD_METRICS_PORT is {settings.metrics_port}, but {processes} processes take a port each, from that on, up to {MAX_PORT}."
+        )
+    return [{f"{PREFIX}METRICS_PORT": str(settings.metrics_port + number)} for number in range(processes)]
 
 
 def _service(name: str, shown: str, environ: dict[str, str], grace: float, log: Path) -> Child:
@@ -199,6 +215,9 @@ def _summarise(settings: Settings, address: str, rabbitmq: RabbitMQ | None, data
     say(f"  API reference    {address}/docs")
     if rabbitmq:
         say(f"  RabbitMQ         {rabbitmq.management_url}  (log in as guest, password guest)")
+    if settings.metrics_port:
+        last = settings.metrics_port + sum(number for _, number in _services(settings)) - 1
+        say(f"  Metrics          {_address(settings.metrics_host, settings.metrics_port)}/metrics, and on the ports up to {last}")
     if not settings.webhook_secret:
         say(f"  Webhook secret   {relative(data / SIGNED_WITH)}")
     say(f"  Data             {relative(data)}")
