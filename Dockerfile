@@ -29,6 +29,5 @@ COPY --from=build /opt/bowerbird /opt/bowerbird
 ENV PATH=/opt/bowerbird/bin:$PATH TMPDIR=/var/tmp/bowerbird PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /opt/bowerbird/run
 USER 10001:10001
-EXPOSE 8000
 ENTRYPOINT ["bowerbird"]
 CMD ["--help"]

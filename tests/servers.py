@@ -59,7 +59,7 @@ def servers() -> Iterator[Servers]:
     amqp, mongo = os.environ.get("BOWERBIRD_AMQP_URL"), os.environ.get("BOWERBIRD_MONGO_URL")
     if amqp and mongo:
         yield _given(amqp, mongo)
-    elif _docker_answers():
+    elif docker_answers():
         with _containers() as started:
             yield started
     else:
@@ -91,7 +91,8 @@ def _private() -> Iterator[Servers]:
         shutil.rmtree(data, ignore_errors=True)
 
 
-def _docker_answers() -> bool:
+def docker_answers() -> bool:
+    """Whether there is a Docker engine that answers."""
     import docker  # noqa: PLC0415
     from docker.errors import DockerException  # noqa: PLC0415
 
