@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from deploy.demo import make
 KEPT = "secrets"
 """The volume from which all others are made."""
 
+ROOT = 0
 SERVICES = 10001
 """The user of our own image (Dockerfile); the others are those of the official images."""
 MONGO = 999
@@ -33,7 +35,11 @@ GRAFANA = 472
 RENEWABLE = ("api-key", "webhook-secret", "broker", "database", "management")
 """Not the key file and the administrator, with which MongoDB's own users are kept, and not what Grafana remembers from its first start."""
 
+NAMES = (*RENEWABLE, "administrator", "grafana", "key-file")
+
 Secrets = dict[str, str]
+Write = Callable[[Path, str, int, int], None]
+"""To a file, some text, for one user, with a mode."""
 
 
 class Delivery(NamedTuple):
@@ -46,21 +52,17 @@ class Delivery(NamedTuple):
     mode: int = 0o400
 
 
-def kept(folder: Path) -> Secrets:
+def kept(folder: Path, write: Write) -> Secrets:
     """All secrets; those that aren't there yet are made."""
-    return {name: _made_once(folder / name, name) for name in ("api-key", "webhook-secret", "broker", "database", "management", "administrator",
-                                                              "grafana", "key-file")}  # fmt: skip
+    for name in NAMES:
+        if not (folder / name).exists():
+            renew(folder, name, write)
+    return {name: (folder / name).read_text("ascii") for name in NAMES}
 
 
-def renew(folder: Path, name: str) -> None:
-    """A new secret in the place of one of RENEWABLE."""
-    _write(folder / name, _new(name), owner=0, mode=0o400)
-
-
-def _made_once(file: Path, name: str) -> str:
-    if not file.exists():
-        _write(file, _new(name), owner=0, mode=0o400)
-    return file.read_text("ascii")
+def renew(folder: Path, name: str, write: Write) -> None:
+    """A new secret."""
+    write(folder / name, _new(name), ROOT, 0o400)
 
 
 def _new(name: str) -> str:
@@ -84,7 +86,7 @@ def deliveries(own: Secrets) -> list[Delivery]:
         Delivery("secrets-mongo", "administrator", own["administrator"], SERVICES),
         Delivery("secrets-mongo", "bowerbird", own["database"], SERVICES),
         # Hashes only; the user's number isn't the same in every image of RabbitMQ, and nobody else has this volume.
-        Delivery("secrets-rabbitmq", "definitions.json", definitions(own), 0, 0o444),
+        Delivery("secrets-rabbitmq", "definitions.json", definitions(own), ROOT, 0o444),
         Delivery("secrets-grafana", "password", own["grafana"], GRAFANA),
     ]
 
@@ -109,39 +111,38 @@ def hashed(password: str) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
-def deliver(volumes: Path, all_of_them: list[Delivery]) -> None:
-    """Writes all of them, as they should be."""
-    for volume, name, content, owner, mode in all_of_them:
-        (volumes / volume).chmod(0o755)
-        _write(volumes / volume / name, content, owner=owner, mode=mode)
+def writing(give: Callable[[Path, int, int], None]) -> Write:
+    """Writes files whole or not at all: a start that is broken off must not leave half a secret. `give` is os.chown."""
+
+    def write(file: Path, content: str, owner: int, mode: int) -> None:
+        unfinished = file.with_name(file.name + ".new")
+        unfinished.unlink(missing_ok=True)
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as opened:
+            opened.write(content)
+        give(unfinished, owner, owner)
+        unfinished.chmod(mode)
+        unfinished.replace(file)
+
+    return write
 
 
-def _write(file: Path, content: str, *, owner: int, mode: int) -> None:
-    # Whole or not at all: a start that is broken off must not leave half a secret.
-    unfinished = file.with_name(file.name + ".new")
-    unfinished.unlink(missing_ok=True)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as opened:
-        opened.write(content)
-    os.chown(unfinished, owner, owner)
-    unfinished.chmod(mode)
-    unfinished.replace(file)
-
-
-def main(arguments: list[str], volumes: Path) -> int:
-    """See the module; the exit code."""
+def main(arguments: list[str], volumes: Path, *, give: Callable[[Path, int, int], None] = os.chown, site: Callable[[Path], int] = make.make) -> int:
+    """See the module; the exit code. `give` makes somebody a file's owner, `site` writes the demo page into a folder."""
+    write = writing(give)
     match arguments:
         case []:
-            deliver(volumes, deliveries(kept(volumes / KEPT)))
-            make.make(volumes / "demo")
-            os.chown(volumes / "cache", NGINX, NGINX)
+            for volume, name, content, owner, mode in deliveries(kept(volumes / KEPT, write)):
+                write(volumes / volume / name, content, owner, mode)
+            site(volumes / "demo")
+            give(volumes / "cache", NGINX, NGINX)
             print("Prepared. The api's key: docker compose run --rm prepare show api-key")
-        case ["show", name] if (volumes / KEPT / Path(name).name).is_file():
-            print((volumes / KEPT / Path(name).name).read_text("ascii"))
+        case ["show", name] if name in NAMES and (volumes / KEPT / name).exists():
+            print((volumes / KEPT / name).read_text("ascii"))
         case ["renew", name] if name in RENEWABLE:
-            renew(volumes / KEPT, name)
+            renew(volumes / KEPT, name, write)
             print("Made. Now: docker compose up --detach --force-recreate")
         case _:
-            print(f"Usage: prepare [show NAME | renew NAME]; the names are {', '.join(RENEWABLE)}; show knows grafana too.", file=sys.stderr)
+            print(f"Usage: prepare [show NAME | renew NAME], where NAME is one of {', '.join(RENEWABLE)}; show knows grafana too.", file=sys.stderr)
             return 2
     return 0
 

@@ -1,6 +1,6 @@
 """The images that compose.yaml and the Dockerfile are made of, by what they are.
 
-    python -m tests.compose.images    prints python=python:… rabbitmq=rabbitmq:… and so on, but not what has no part in the tests
+python -m tests.compose.images    prints python=python:… rabbitmq=rabbitmq:… and so on, but not what has no part in the tests
 """
 
 from __future__ import annotations
