@@ -92,7 +92,7 @@ class Stack:
     async def reaches(self, service: str, address: str, port: int) -> bool:
         """Whether a process in a service's container can open a TCP connection."""
         [first, *_] = await self.containers(service)
-        attempt = f"import socket; socket.create_connection(({address!r}, {port}), 3)"
+        attempt = f"import socket; socket.create_connection(({address!r}, {port}), 1)"
         try:
             await self.docker("exec", first, "python", "-c", attempt)
         except AssertionError:
