@@ -41,6 +41,7 @@ async def test_the_whole_stack_does_what_it_promises() -> None:
         nothing_is_published_but_nginx, everybody_has_as_little_as_they_need, only_who_has_a_key_is_let_in, the_demo_page_is_downloaded,
         only_the_demo_is_private_and_allowed, bytes_come_from_the_cache_and_only_to_whom_they_may, events_come_at_once, the_consoles_are_there,
         killed_and_scaled_nothing_is_lost, prometheus_sees_everything, taken_down_and_up_again_everything_is_there,
+        a_restart_changes_nothing,
     ]  # fmt: skip
     began = time.monotonic()
     async with running(COMPOSE) as stack:
@@ -225,6 +226,22 @@ async def counts(client: httpx.AsyncClient) -> dict[str, int]:
     found = await until(asked, seconds=60, every=0.2)
     assert found
     return found
+
+
+async def a_restart_changes_nothing(stack: Stack) -> None:
+    # The same containers once more, which have been written to by now.
+    await stack.compose("restart", "--timeout", "60", "nginx", "demo", *SERVICES)
+    await stack.up("--no-recreate")
+    async with stack.client() as client:
+        added = (await client.post("/images", json={"url": f"{DEMO}gallery/04.jpg"})).json()
+        await until(lambda: with_status(client, added["links"]["self"], "stored"))
+    await until(partial(all_healthy, stack), seconds=60, every=0.5)
+
+
+async def all_healthy(stack: Stack) -> bool:
+    """Whether every container that has a healthcheck runs and is well."""
+    states = await stack.docker("ps", "--all", "--filter", f"label=com.docker.compose.project={stack.project}", "--format", "{{.Names}} {{.Status}}")
+    return all("(healthy)" in state or "Exited (0)" in state for state in states.splitlines())
 
 
 async def stored(client: httpx.AsyncClient, batch: str) -> int | None:
