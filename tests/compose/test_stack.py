@@ -75,9 +75,9 @@ async def everybody_has_as_little_as_they_need(stack: Stack) -> None:
         assert await stack.docker("exec", one, "id", "-u") == "10001\n"
         with pytest.raises(AssertionError, match="Read-only"):
             await stack.docker("exec", one, "touch", "/opt/bowerbird/new")
+        await has_room_for_files(stack, one)
     [fetcher, _] = await stack.containers("fetcher")
     assert (await stack.docker("exec", fetcher, "ls", "/run/bowerbird")).split() == ["amqp-url", "webhook-secret"]
-    assert await stack.docker("exec", fetcher, "sh", "-c", "touch $TMPDIR/new && rm $TMPDIR/new && echo writable") == "writable\n"
 
 
 async def only_who_has_a_key_is_let_in(stack: Stack) -> None:
@@ -235,7 +235,14 @@ async def a_restart_changes_nothing(stack: Stack) -> None:
     async with stack.client() as client:
         added = (await client.post("/images", json={"url": f"{DEMO}gallery/04.jpg"})).json()
         await until(lambda: with_status(client, added["links"]["self"], "stored"))
+    for service in SERVICES:
+        await has_room_for_files(stack, (await stack.containers(service))[0])
     await until(partial(all_healthy, stack), seconds=60, every=0.5)
+
+
+async def has_room_for_files(stack: Stack, container: str) -> None:
+    """There is a folder for temporary files, and it can be written."""
+    assert await stack.docker("exec", container, "sh", "-c", "touch $TMPDIR/new && rm $TMPDIR/new && echo writable") == "writable\n"
 
 
 async def all_healthy(stack: Stack) -> bool:
