@@ -19,6 +19,7 @@ from bson import Binary, ObjectId
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from shared import metrics
 from shared.catalog import DUPLICATE_KEY
 from shared.errors import StoreUnavailable, Unusable
 from shared.events import PART_BYTES
@@ -104,6 +105,8 @@ class Blobs:
         missing = [blob for sha256, blob in wanted.items() if sha256 not in held]
         if missing:
             held |= await self._insert(missing)
+            metrics.STORED_BYTES.inc(sum(len(blob.body) for blob in missing))
+        metrics.SAME_BYTES.inc(len(blobs) - len(missing))
         return [Kept(held[blob.sha256], blob.sha256 in found or times[blob.sha256] > 1) for blob in blobs]
 
     async def store_parts(self, parts: Sequence[Part]) -> None:

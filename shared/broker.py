@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import aio_pika
 from aio_pika.exceptions import AMQPError, PublishError
 
-from shared import events, topology
+from shared import events, metrics, topology
 from shared.errors import BrokerUnavailable, Unpublishable
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Publisher:
     async def __aenter__(self) -> Self:
         """Begins to connect and returns at once: a publisher is of use (its owner can answer) before the broker is up."""
         self._keeping = asyncio.create_task(self._keep_open())
+        metrics.CONNECTED.set_function(lambda: self.connected)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -139,7 +140,9 @@ class Publisher:
         try:
             # No time limit: a confirm that is late isn't lost as long as the connection lives (heartbeats end one that doesn't), and
             # publishing again would add to whatever makes it late.
-            await exchange.publish(message, routing_key, mandatory=mandatory)
+            # A dead letter that is replayed may have any type.
+            with metrics.Timed(metrics.PUBLISHED, envelope.type if envelope.type in events.NAMES else "other"):
+                await exchange.publish(message, routing_key, mandatory=mandatory)
         except PublishError as error:
             # Its queue is gone. Opened anew, everything is declared again.
             self._lost.set()

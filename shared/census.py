@@ -12,10 +12,14 @@ from shared.mongo import unavailable
 from shared.status import Status
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from shared.mongo import Document, Mongo
 
 COUNT_SECONDS = 20.0
 """For all counts together; a million keys of an index take less than a second."""
+MOST_COUNTED = 100_000
+OLDEST_LOOKED_AT = 10_000
 _BAD_HINT = 2
 
 
@@ -70,6 +74,26 @@ class Census:
         """How many messages could not be processed."""
         with unavailable():
             return int(await self._mongo[dead_letters.COLLECTION].estimated_document_count())
+
+    async def undispatched(self, *, most: int = MOST_COUNTED) -> int:
+        """Images whose request no broker has confirmed, up to `most`: an outage can make any number of them."""
+        with unavailable():
+            return int(await self._images.count_documents({"dispatched": False}, limit=most))
+
+    async def oldest_queued(self) -> datetime | None:
+        """When the first of the images that are queued was asked for; None if none is.
+
+        Of those OLDEST_LOOKED_AT that were added first: an index has them in this order, and only images that are refreshed were added long before.
+        """
+        pipeline: list[Document] = [
+            {"$match": {"status": Status.QUEUED}},
+            {"$sort": {"added_at": 1, "_id": 1}},
+            {"$limit": OLDEST_LOOKED_AT},
+            {"$group": {"_id": None, "oldest": {"$min": "$requested_at"}}},
+        ]
+        with unavailable():
+            groups = await self._images.aggregate(pipeline).to_list(None)
+        return groups[0]["oldest"] if groups else None
 
     async def _count(self, query: Document) -> int:
         # Not count_documents, which is an aggregation and takes several times as long.

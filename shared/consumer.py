@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
-from shared import events, process, topology
+from shared import events, metrics, process, topology
 from shared.broker import AWAY, OPEN_SECONDS, RECONNECT_SECONDS
 from shared.errors import BrokerUnavailable, StoreUnavailable, Undecodable, Unusable
 
@@ -59,7 +60,9 @@ def subscribe(
     reader = read or _event_of(queue)
 
     async def consume(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        await settle(message, reader, handle, publisher, last_resort=last_resort_pause if queue is topology.DEAD else None)
+        began = time.perf_counter()
+        status = await settle(message, reader, handle, publisher, last_resort=last_resort_pause if queue is topology.DEAD else None)
+        metrics.HANDLED[queue.name, status].observe(time.perf_counter() - began)
 
     # Without a routing key the queue is bound to the default exchange alone, as every queue is.
     exchange = EXCHANGE if queue.routing_key else RabbitExchange("")
@@ -74,6 +77,7 @@ def _event_of(queue: topology.Queue) -> Reader:
         event = events.decode(envelope)
         if queue.routing_key != event.NAME:
             raise Undecodable(f"{event.NAME} has no place in {queue.name}")
+        metrics.waited(queue.name, event.since)
         return event
 
     return read
@@ -140,8 +144,8 @@ async def _stop(broker: RabbitBroker) -> None:
 
 async def settle(
     raw: aio_pika.abc.AbstractIncomingMessage, read: Reader, handle: Handler, publisher: Publisher, *, last_resort: float | None = None
-) -> None:
-    """Handles a message and decides what becomes of it.
+) -> str:
+    """Handles a message and decides what becomes of it; returns that: acked, rejected or requeued.
 
     Done: ack. No event of this queue, or one of no use: reject, to the dead letters. A fault of ours: once more, and if it fails again, to the dead
     letters. Cancelled: nothing; the broker redelivers. A server that is away is waited for, with the message in hand: putting
@@ -155,20 +159,22 @@ async def settle(
                 await publisher.publish_surely(*publication)
             else:
                 await publisher.announce(publication.event)
-        verdict = raw.ack()
+        verdict, status = raw.ack(), "acked"
     except (Undecodable, Unusable) as error:
         log.warning("to the dead letters", extra={"message_id": raw.message_id, "error": str(error)})
-        verdict = raw.reject(requeue=False)
+        verdict, status = raw.reject(requeue=False), "rejected"
     except Exception:
         again = last_resort is not None or not raw.redelivered
         log.exception("handler failed", extra={"correlation": raw.correlation_id, "again": again})
         if last_resort is not None:
             await asyncio.sleep(last_resort)
-        verdict = raw.reject(requeue=again)
+        verdict, status = raw.reject(requeue=again), "requeued" if again else "rejected"
     try:
         await verdict
     except AWAY as error:
         log.info("connection lost before the ack: will be redelivered", extra={"correlation": raw.correlation_id, "error": repr(error)})
+        status = "requeued"
+    return status
 
 
 async def _patiently(handle: Handler, fact: object, correlation: str | None) -> Sequence[Publication]:

@@ -12,6 +12,7 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
+from shared import metrics
 from shared.batching import Batcher
 from shared.errors import BrokerUnavailable, StoreUnavailable
 
@@ -48,7 +49,7 @@ class Dispatcher:
         self._waiting: deque[Image] = deque()
         self._warned_at = float("-inf")
         self._workers: set[asyncio.Task[None]] = set()
-        self._confirmed: Batcher[DownloadRequested, None] = Batcher(self._mark, max_items=BATCH)
+        self._confirmed: Batcher[DownloadRequested, None] = Batcher(metrics.batched("dispatched", self._mark), max_items=BATCH)
 
     async def __aenter__(self) -> Self:
         return self

@@ -39,6 +39,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     NAME: ClassVar[str]
     VERSION: ClassVar[int] = 1
+    AT: ClassVar[str | None] = None
+    """The field that says when it happened."""
 
     image: str
     revision: Count
@@ -53,6 +55,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     def correlation_id(self) -> str:
         """The same for everything that one submission causes."""
         return f"{self.image}.{self.revision}"
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when it could have been handled; None if it doesn't say, or was to wait."""
+        return getattr(self, self.AT) if self.AT else None
 
 
 class DownloadRequested(Event, frozen=True, kw_only=True):
@@ -70,6 +77,11 @@ class DownloadRequested(Event, frozen=True, kw_only=True):
     not_before: datetime | None = None
     etag: str | None = None
     last_modified: str | None = None
+
+    @property
+    def since(self) -> datetime | None:
+        """None for another attempt, and for one that was put off."""
+        return self.requested_at if self.attempt == 1 and self.not_before is None else None
 
 
 class ImagePart(Event, frozen=True, kw_only=True):
@@ -121,11 +133,17 @@ class ImageFetched(Event, frozen=True, kw_only=True):
         """The image's size in bytes, however it travelled."""
         return self.size if self.parts else len(self.body)
 
+    @property
+    def since(self) -> datetime | None:
+        """None for one that had to wait for its parts."""
+        return self.fetched_at if not self.waits else None
+
 
 class ImageUnchanged(Event, frozen=True, kw_only=True):
     """The origin says that the copy that is held is still what it has (304), be it an image or a page."""
 
     NAME: ClassVar[str] = "image-unchanged"
+    AT: ClassVar[str | None] = "checked_at"
 
     checked_at: datetime
     took_ms: Count
@@ -141,6 +159,7 @@ class PageScanned(Event, frozen=True, kw_only=True):
     """
 
     NAME: ClassVar[str] = "page-scanned"
+    AT: ClassVar[str | None] = "scanned_at"
 
     url: str
     scanned_at: datetime
@@ -159,6 +178,7 @@ class DownloadDelayed(Event, frozen=True, kw_only=True):
     """An attempt failed in a way that may pass; the next begins no earlier than `next_attempt_at`."""
 
     NAME: ClassVar[str] = "download-delayed"
+    AT: ClassVar[str | None] = "failed_at"
 
     reason: Reason
     detail: str
@@ -171,6 +191,7 @@ class DownloadFailed(Event, frozen=True, kw_only=True):
     """An attempt failed, and there will be no other."""
 
     NAME: ClassVar[str] = "download-failed"
+    AT: ClassVar[str | None] = "failed_at"
 
     reason: Reason
     detail: str
@@ -255,6 +276,7 @@ class CallbackAttempted(Event, frozen=True, kw_only=True):
     """A delivery was tried, until `attempted_at`. `reason` is None when it was taken; `next_attempt_at` is None when no other attempt follows."""
 
     NAME: ClassVar[str] = "callback-attempted"
+    AT: ClassVar[str | None] = "attempted_at"
 
     delivery: DeliveryId
     attempted_at: datetime
@@ -276,6 +298,7 @@ KINDS: tuple[type[Event], ...] = (
     ImageDelayed, PageExpanded, CallbackRequested, CallbackAttempted,
 )  # fmt: skip
 _VERSIONS = {(kind.NAME, kind.VERSION): kind for kind in KINDS}
+NAMES = frozenset(kind.NAME for kind in KINDS)
 _RAW_BODY = (ImageFetched, ImagePart)
 JSON = "application/json"
 OCTETS = "application/octet-stream"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from shared import settings as settings_module
 from shared.errors import SettingsError, StoreUnavailable
+from shared.exposition import exposing
 from shared.telemetry import log_to_stderr
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ async def _until_signalled(service: Service, settings: Settings) -> None:
     signalled, running = asyncio.Event(), asyncio.Event()
 
     async def serve() -> None:
-        async with service(settings):
+        async with exposing(settings), service(settings):
             gc.freeze()  # what is there now stays: it needn't be looked at again and again
             running.set()
             await signalled.wait()

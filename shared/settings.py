@@ -229,6 +229,12 @@ class Settings:
         _scheme("http", "https"), None, "RabbitMQ's management UI, for the gallery to link to; `bowerbird up` names its own if unset"
     )
     grafana_url: str | None = _setting(_scheme("http", "https"), None, "Grafana, for the gallery to link to")
+    metrics_host: str = _setting(_text, "127.0.0.1", "address on which a process shows its metrics; whoever reaches it can read them, without a key")
+    metrics_port: int | None = _setting(
+        _whole(1, MAX_PORT),
+        None,
+        "port on which a process shows its metrics to Prometheus, at `/metrics`; off if unset; `bowerbird up` gives each process one, from this on upwards",
+    )
     grace: float = _setting(duration, 20.0, "how long a service that is stopped finishes what it has begun")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error")
 

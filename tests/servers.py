@@ -30,6 +30,8 @@ class Servers:
     mongo: str
     mongo_options: str
     kind: str
+    metrics: str | None = None
+    """RabbitMQ's own, for Prometheus; None if it isn't known where."""
 
     @contextlib.contextmanager
     def vhost(self, name: str) -> Iterator[str]:
@@ -85,7 +87,7 @@ def _private() -> Iterator[Servers]:
         with blocking_servers(data) as local:
             mongo, _, options = local.mongo_url.partition("/bowerbird")
             management = local.rabbitmq.management_url.rstrip("/").replace("http://", "http://guest:guest@")
-            yield Servers(local.amqp_url.rstrip("/"), management, mongo, options, "private")
+            yield Servers(local.amqp_url.rstrip("/"), management, mongo, options, "private", local.rabbitmq.metrics_url)
     finally:
         shutil.rmtree(data, ignore_errors=True)
 
@@ -113,7 +115,7 @@ def _containers() -> Iterator[Servers]:
     login, ours = "bowerbird", images()
     rabbitmq_image = os.environ.get("TESTS_RABBITMQ_IMAGE", ours["rabbitmq"])
     mongodb_image = os.environ.get("TESTS_MONGODB_IMAGE", ours["mongo"])
-    rabbitmq = DockerContainer(rabbitmq_image).with_exposed_ports(5672, 15672)
+    rabbitmq = DockerContainer(rabbitmq_image).with_exposed_ports(5672, 15672, 15692)
     rabbitmq = rabbitmq.with_env("RABBITMQ_DEFAULT_USER", login).with_env("RABBITMQ_DEFAULT_PASS", login)
     mongodb = DockerContainer(mongodb_image).with_command(["--replSet", "rs0"]).with_exposed_ports(27017)
     with rabbitmq, mongodb:
@@ -123,8 +125,9 @@ def _containers() -> Iterator[Servers]:
         management = f"http://{login}:{login}@{host}:{rabbitmq.get_exposed_port(15672)}"
         _until_managed(management)
         yield Servers(
-            f"amqp://{login}:{login}@{host}:{rabbitmq.get_exposed_port(5672)}", management, mongo, "?directConnection=true", "testcontainers"
-        )
+            f"amqp://{login}:{login}@{host}:{rabbitmq.get_exposed_port(5672)}", management, mongo, "?directConnection=true", "testcontainers",
+            f"http://{host}:{rabbitmq.get_exposed_port(15692)}/",
+        )  # fmt: skip
 
 
 def _initiate(url: str) -> None:

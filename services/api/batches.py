@@ -18,7 +18,7 @@ from services.api.callbacks import check_callback
 from services.api.parts import parts
 from services.api.problems import BAD_REQUEST, REUSED_KEY, UNKNOWN_BATCH, Problem
 from services.api.resources import address
-from shared import urls
+from shared import metrics, urls
 from shared.batches import BATCH_ID, Batch, Fates
 from shared.errors import UrlRefused
 from shared.image import Addition
@@ -87,6 +87,7 @@ async def submit_batch(request: Request[Any, Any, Any]) -> ASGIResponse:
     items = await _record(here, batch, read.urls, repeatable=_KEY_HEADER in request.headers)
     count = [item.outcome for item in items].count
     fates = Fates(accepted=count("accepted"), known=count("known"), repeated=count("repeated"), refused=count("refused"))
+    metrics.DUPLICATES["batch",].inc(fates.known)
     batch = await here.batches.record(batch.id, fates)
     resource = await _resource(here, batch, items)
     return replies.json(resource, status=202, headers=(("Location", resource.links.self),))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from services.api import listening, problems
 from services.api.clients import Clients
 from services.api.keys import READS, STATE, Keys
+from services.api.metering import Metered
 from services.api.origins import Origins
 from services.api.problems import BAD_REQUEST, TOO_MANY_REQUESTS, Problem
 from services.api.rates import Rates
@@ -43,6 +44,7 @@ class Gate:
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Passes a request on, or says why not."""
+        send = Metered(scope, send)
         try:
             self._check(scope)
         except Problem as problem:

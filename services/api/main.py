@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from services.api import listening
 from services.api.app import build_app
 from services.api.events import Seats
+from services.api.figures import Figures
 from services.api.health import readiness
 from services.api.keys import Keys
 from services.api.live import Live
@@ -21,7 +22,7 @@ from services.api.relay import Relay
 from services.api.shrinker import Shrinker
 from services.api.stats import Stats
 from services.api.thumbnails import Maker
-from shared import process
+from shared import exposition, metrics, process
 from shared.batches import Batches
 from shared.batching import Batcher
 from shared.blobs import Blobs
@@ -34,6 +35,7 @@ from shared.dispatch import Dispatcher
 from shared.leases import Lease
 from shared.mongo import Mongo
 from shared.thumbnails import Thumbnails
+from shared.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -92,6 +94,9 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         maker = await stack.enter_async_context(Maker(thumbnails, blobs, shrinker, pixels=settings.max_pixels))
         live = Live(amqp_url)
         await stack.enter_async_context(process.beside(live.run()))
+        stats, seats = Stats(Census(mongo), publisher, live, settings), Seats(settings)
+        metrics.LISTENERS.set_function(lambda: len(seats))
+        stack.enter_context(exposition.showing(Figures(stats, Vitals(mongo))))
         yield Parts(
             settings=settings,
             catalog=catalog,
@@ -103,12 +108,14 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
             dispatcher=dispatcher,
             readiness=readiness(mongo, publisher),
             live=live,
-            seats=Seats(settings),
+            seats=seats,
             maker=maker,
-            stats=Stats(Census(mongo), publisher, live, settings),
-            additions=Batcher(catalog.add, max_items=ADDED_AT_ONCE),
-            lookups=Batcher(catalog.get_many, max_items=LOOKED_UP_AT_ONCE, writers=2),
-            small_files=Batcher(_reader(blobs), max_items=READ_AT_ONCE, max_size=READ_BYTES, size=lambda file: file[1], writers=2),
+            stats=stats,
+            additions=Batcher(metrics.batched("added", catalog.add), max_items=ADDED_AT_ONCE),
+            lookups=Batcher(metrics.batched("looked-up", catalog.get_many), max_items=LOOKED_UP_AT_ONCE, writers=2),
+            small_files=Batcher(
+                metrics.batched("read", _reader(blobs)), max_items=READ_AT_ONCE, max_size=READ_BYTES, size=lambda file: file[1], writers=2
+            ),
         )
 
 

@@ -37,7 +37,7 @@ _STATS: Json = {
 
 def paths() -> Json:
     """The paths."""
-    return {"/events": {"get": _events()}, "/stats": {"get": _stats()}}
+    return {"/events": {"get": _events()}, "/stats": {"get": _stats()}, "/metrics": {"get": _metrics()}}
 
 
 def _stats() -> Json:
@@ -45,6 +45,18 @@ def _stats() -> Json:
         "stats", "How many images there are, and what goes on",
         "Counts are a few seconds old at most, a little older where there are millions of images; rates are those of the last ten seconds.",
         {"200": response("As it is.", json("StatsResource", _STATS)), **failures(problems.BAD_PARAMETER, problems.UNAVAILABLE)},
+    )  # fmt: skip
+
+
+def _metrics() -> Json:
+    return operation(
+        "metrics", "Metrics, for Prometheus",
+        "Those of the process that answers, in Prometheus' text format. With keys it takes one with the scope `read`; without, it answers this machine only. "
+        "BOWERBIRD_METRICS_PORT shows them on a port of their own, which a public address needn't have.",
+        {
+            "200": response("As they are.", {"text/plain": {"schema": {"type": "string"}, "example": "bowerbird_dead_letters 0.0\n"}}),
+            **failures(problems.BAD_PARAMETER, problems.FORBIDDEN),
+        },
     )  # fmt: skip
 
 

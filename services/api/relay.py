@@ -11,6 +11,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shared import metrics
 from shared.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -60,5 +61,6 @@ class Relay:
             if not images or not await self._dispatcher.publish_all(images):
                 break
             relayed += len(images)
+            metrics.RELAYED.inc(len(images))
             log.info("relayed requests that had stayed behind", extra={"requests": len(images)})
         return relayed

@@ -77,6 +77,13 @@ class _Counted(msgspec.Struct, frozen=True):
     at: datetime
 
 
+class Backlog(msgspec.Struct, frozen=True):
+    """When the oldest image that is queued was asked for, and how many requests the broker hasn't confirmed."""
+
+    oldest: datetime | None
+    undispatched: int
+
+
 class _Seen(msgspec.Struct, frozen=True):
     failures: dict[str, int]
     bytes: Bytes
@@ -94,6 +101,7 @@ class Stats:
         self._counted = Kept(self._count, seconds=COUNTED_EVERY)
         self._seen = Kept(self._look, seconds=LOOKED_EVERY)
         self._queues = Kept(self._ask, seconds=LOOKED_EVERY)
+        self._backlog = Kept(self._wait, seconds=COUNTED_EVERY)
 
     async def get(self) -> StatsResource:
         """The latest. Raises StoreUnavailable."""
@@ -104,6 +112,28 @@ class Stats:
             rate=Rates(**self._rate(SECONDS), last_minute=Rate(**self._rate(MORE_SECONDS))), at=counted.at,
         )  # fmt: skip
 
+    # The same for whoever only looks, and doesn't want this process to listen to what happens. Each raises StoreUnavailable.
+
+    async def images(self) -> dict[Status, int]:
+        """How many have each status."""
+        return (await self._counted.get()).images
+
+    async def stored(self) -> Bytes:
+        """What all files take."""
+        return (await self._seen.get()).bytes
+
+    async def dead_letters(self) -> int:
+        """How many there are."""
+        return (await self._seen.get()).dead_letters
+
+    async def queues(self) -> list[Queue]:
+        """How full they are; none while RabbitMQ doesn't answer."""
+        return await self._queues.get()
+
+    async def backlog(self) -> Backlog:
+        """What has been waiting."""
+        return await self._backlog.get()
+
     async def _count(self) -> _Counted:
         at = now()
         return _Counted(await self._census.images(), at)
@@ -113,6 +143,9 @@ class Stats:
             self._census.failures(newest=NEWEST_FAILURES), self._census.bytes(), self._census.dead_letters()
         )
         return _Seen(failures, Bytes(files=stored.files, disk=stored.disk), letters)
+
+    async def _wait(self) -> Backlog:
+        return Backlog(*await asyncio.gather(self._census.oldest_queued(), self._census.undispatched()))
 
     async def _ask(self) -> list[Queue]:
         try:

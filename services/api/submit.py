@@ -15,7 +15,7 @@ from services.api.callbacks import check_callback
 from services.api.parts import parts
 from services.api.problems import KNOWN_IMAGE, Problem
 from services.api.resources import address
-from shared import urls
+from shared import metrics, urls
 from shared.errors import StoreUnavailable
 from shared.image import Addition
 
@@ -45,6 +45,7 @@ async def submit(request: Request[Any, Any, Any]) -> ASGIResponse:
     wanted = await _wanted(request)
     added = await add(here, wanted)
     if added is None:
+        metrics.DUPLICATES["image",].inc()
         where = address(wanted.id, here.settings.public_url or "")
         raise Problem(KNOWN_IMAGE, f"This URL was submitted before: see {where}.", image=where)
     return await _accepted(here, added)

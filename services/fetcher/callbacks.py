@@ -26,7 +26,7 @@ from services.fetcher.hosts import LONGEST_SECONDS, NEAR_SECONDS, Hosts, PutOff
 from services.fetcher.limits import Limits
 from services.fetcher.retry_after import retry_after
 from services.fetcher.transport import HREF, ExactTransport
-from shared import retry, urls
+from shared import metrics, retry, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, TransientError, UrlRefused
 from shared.events import CallbackAttempted
@@ -96,6 +96,7 @@ class Callbacks:
         self._attempt_seconds = attempt_seconds
         self._guard = guard.Guard.of(settings)
         self._hosts = Hosts(PER_HOST)
+        metrics.OPEN_BREAKERS["callbacks",].set_function(self._hosts.open_breakers)
 
     async def __aenter__(self) -> Self:
         lookup = self._lookup or guard.SystemLookup(guard.LOOKUPS_FOR_EACH * PREFETCH)
@@ -117,6 +118,7 @@ class Callbacks:
             answer = await self._ask(request)
             failure = answer.failure
         except PutOff as error:
+            metrics.PUT_OFF["callbacks",].inc()
             promised = datetime.now(UTC) + timedelta(seconds=error.seconds)
             return [self._later(msgspec.structs.replace(request, not_before=promised), error.seconds)]
         except DownloadError as error:
@@ -160,14 +162,17 @@ class Callbacks:
             attempted_at=now, took_ms=took_ms, http_status=answer.status if answer else None,
         )  # fmt: skip
         if failure is None:
+            metrics.CALLBACKS["delivered", ""].observe(took_ms / 1000)
             return [Publication(attempted)]
         again = retry.decide(failure, attempt=request.attempt, snoozes=request.snoozes, delays=self._settings.retry_delays, uniform=random.random)
+        metrics.CALLBACKS["delayed" if again else "failed", failure.reason].observe(took_ms / 1000)
         attempted = msgspec.structs.replace(
             attempted, reason=failure.reason, detail=failure.detail, next_attempt_at=now + timedelta(seconds=again.wait) if again else None
         )
         log.info("not called back", extra={**msgspec.structs.asdict(attempted), "url": urls.without_query(request.url)})
         if not again:
             return [Publication(attempted)]
+        metrics.RETRIES["callbacks", failure.reason].inc()
         following = msgspec.structs.replace(request, attempt=request.attempt + 1, snoozes=request.snoozes + again.snoozed, not_before=None)
         return [Publication(attempted), Publication(following, delay=again.delay, wait=again.wait)]
 

@@ -16,6 +16,7 @@ from services.fetcher.failures import translate
 from services.fetcher.hosts import PutOff
 from services.fetcher.limits import Limits
 from services.fetcher.transport import HREF, ExactTransport
+from shared import metrics
 from shared.errors import DownloadError, PermanentError, Reason, TransientError
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ class Downloader:
             raise
         except Exception as error:
             raise translate(error, in_body=True) from error
+        finally:
+            metrics.DOWNLOADED_BYTES.inc(body.size)
 
     async def _make_room(self, work: _Work, size: int) -> None:
         """Waits, while the clock of the download stands still: that there is no room is not the origin's fault."""

@@ -14,7 +14,7 @@ from services.fetcher import answers
 from services.fetcher.hosts import LONGEST_SECONDS, NEAR_SECONDS, Hosts, PutOff
 from services.fetcher.parts import Parts
 from services.fetcher.scanning import Scanner, is_page
-from shared import retry, urls
+from shared import metrics, retry, urls
 from shared.broker import Publication
 from shared.errors import DownloadError, PermanentError, Reason, UrlRefused
 from shared.events import DownloadDelayed, DownloadFailed, ImageFetched, ImageUnchanged, PageScanned
@@ -41,6 +41,7 @@ class Handlers:
         self._parts = Parts(publisher)
         self._scanner = Scanner(recogniser.sandbox, settings)
         self._hosts = Hosts(settings.host_concurrency)
+        metrics.OPEN_BREAKERS["downloads",].set_function(self._hosts.open_breakers)
 
     async def on_download_requested(self, request: DownloadRequested) -> Sequence[Publication]:
         """One attempt: image-fetched, page-scanned or image-unchanged; or download-delayed and the next request; or download-failed; or the same request, later."""
@@ -49,8 +50,11 @@ class Handlers:
             return [self._later(request, min(early, LONGEST_SECONDS))]
         started = time.monotonic()
         try:
-            return [Publication(await self._fetch(request, started))]
+            outcome = await self._fetch(request, started)
+            metrics.FETCHES[outcome.NAME, ""].observe(time.monotonic() - started)
+            return [Publication(outcome)]
         except PutOff as error:
+            metrics.PUT_OFF["downloads",].inc()
             promised = datetime.now(UTC) + timedelta(seconds=error.seconds)
             return [self._later(msgspec.structs.replace(request, not_before=promised), error.seconds)]
         except DownloadError as error:
@@ -76,7 +80,8 @@ class Handlers:
             return await self._fetched(request, copy, started)
 
     async def _fetched(self, request: DownloadRequested, copy: Download, started: float) -> ImageFetched:
-        image, body = await self._recogniser.recognise(copy.body), copy.body
+        with metrics.Timed(metrics.RECOGNISED):
+            image, body = await self._recogniser.recognise(copy.body), copy.body
         fetched = ImageFetched(
             image=request.image, revision=request.revision, attempt=request.attempt, url=request.url, final_url=copy.final_url,
             fetched_at=datetime.now(UTC), took_ms=_milliseconds(started), format=image.format.lower(), content_type=image.content_type,
@@ -101,10 +106,12 @@ class Handlers:
             image=request.image, revision=request.revision, attempt=request.attempt,
             reason=error.reason, detail=error.detail, failed_at=now, took_ms=took_ms,
         )  # fmt: skip
+        metrics.FETCHES[DownloadDelayed.NAME if again else DownloadFailed.NAME, error.reason].observe(took_ms / 1000)
         facts = msgspec.structs.asdict(failed)
         log.info("not downloaded", extra={**facts, "url": urls.without_query(request.url), "again_in": again and again.wait})
         if not again:
             return [Publication(failed)]
+        metrics.RETRIES["downloads", error.reason].inc()
         following = msgspec.structs.replace(request, attempt=request.attempt + 1, snoozes=request.snoozes + again.snoozed, not_before=None)
         return [
             Publication(DownloadDelayed(**facts, next_attempt_at=now + timedelta(seconds=again.wait))),

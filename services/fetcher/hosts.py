@@ -62,6 +62,11 @@ class Host:
         """Whether it can be forgotten."""
         return not self._present and max(self._next_turn, self._open_until) <= self._clock()
 
+    @property
+    def breaker_is_open(self) -> bool:
+        """Whether it isn't asked at the moment."""
+        return self._failures >= BREAKER_FAILURES and self._clock() < self._open_until
+
     def expected_wait(self) -> float:
         """How long until one more would get its turn, if only those that are here were before it; in seconds, as far as one can tell."""
         return max(0.0, (self._present - self._limit + 1) * self._pace())
@@ -155,3 +160,7 @@ class Hosts:
                     del self._hosts[oldest]
                     break
         return host
+
+    def open_breakers(self) -> int:
+        """How many of them aren't asked at the moment."""
+        return sum(host.breaker_is_open for host in self._hosts.values())

@@ -29,6 +29,7 @@ class Ports:
     distribution: int
     epmd: int
     mongodb: int
+    prometheus: int
 
 
 def remembered(path: Path) -> Ports:

@@ -48,7 +48,7 @@ def find() -> Path | None:
 
 
 class RabbitMQ:
-    """One node with its management plugin, and the epmd that it needs. `guest` with password `guest` may log in."""
+    """One node with its management and Prometheus plugins, and the epmd that it needs. `guest` with password `guest` may log in."""
 
     name = "RabbitMQ"
     fatal = None
@@ -60,6 +60,7 @@ class RabbitMQ:
         self.log = self.folder / "rabbitmq.log"
         self.amqp_url = f"amqp://guest:guest@127.0.0.1:{ports.amqp}/"
         self.management_url = f"http://127.0.0.1:{ports.management}/"
+        self.metrics_url = f"http://127.0.0.1:{ports.prometheus}/"
         self._deadline = deadline
         self._ready = False
         self.program = program
@@ -160,7 +161,7 @@ class RabbitMQ:
 
     def _write_configuration(self) -> None:
         prepare(self.folder / "data")
-        (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n", "utf-8")
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_management,rabbitmq_prometheus].\n", "utf-8")
         (self.folder / "advanced.config").write_text("[].\n", "utf-8")
         (self.folder / "rabbitmq.conf").write_text(_configuration(self.ports), "utf-8")
         cookie = self.folder / ".erlang.cookie"
@@ -175,6 +176,8 @@ def _configuration(ports: Ports) -> str:
 listeners.tcp.local = 127.0.0.1:{ports.amqp}
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {ports.management}
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = {ports.prometheus}
 # Beyond this memory publishers are held up. The usual 40 % are too much for a machine that does other things too.
 vm_memory_high_watermark.absolute = {max(512 * MIB, min(2048 * MIB, memory // 4))}
 # Quorum queues keep what the write-ahead log holds in memory too, several times over; by default it grows to 512 MiB.

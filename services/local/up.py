@@ -19,7 +19,7 @@ from services.local.mongodb import MongoDB
 from services.local.rabbitmq import RabbitMQ
 from services.local.secret import made_once
 from services.local.terminal import complain, hung_up, say
-from shared.settings import PREFIX, Settings, load
+from shared.settings import MAX_PORT, PREFIX, Settings, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +79,7 @@ async def _until_signalled(settings: Settings, port: int) -> int:
 
 async def _work(settings: Settings, port: int, supervisor: Supervisor) -> None:
     """Start everything in its order, say where it is, and look after it for ever. Raises StartError."""
-    data = settings.data.resolve()
+    data, shown = settings.data.resolve(), iter(metrics_ports(settings))
     rabbitmq, mongodb = await _servers(settings, data)
     servers = [server for server in (rabbitmq, mongodb) if server]
     if servers:
@@ -97,8 +97,9 @@ async def _work(settings: Settings, port: int, supervisor: Supervisor) -> None:
     environ = {**os.environ, **{PREFIX + name: value for name, value in added.items() if value}}
     # They stop in the opposite order: first nothing comes in, then what is under way is stored.
     grace = settings.grace + STOPS_WITHIN
-    for name, processes in (("storer", settings.storers), ("fetcher", settings.fetchers), ("api", settings.apis)):
-        await supervisor.start(*(_service(name, number, processes, environ, grace) for number in range(1, processes + 1)))
+    for name, processes in _services(settings):
+        environs = [environ | next(shown) for _ in range(processes)]
+        await supervisor.start(*(_service(name, number, processes, own, grace) for number, own in enumerate(environs, 1)))
 
     watching = asyncio.create_task(supervisor.watch())
     ready = asyncio.create_task(_ready(_address(settings.host, port)))
@@ -126,6 +127,22 @@ async def _servers(settings: Settings, data: Path) -> tuple[RabbitMQ | None, Mon
 
     # In threads: when a signal comes meanwhile, the loop waits for them at its end, and no installation is left half done.
     return await asyncio.gather(asyncio.to_thread(rabbitmq), asyncio.to_thread(mongodb))
+
+
+def _services(settings: Settings) -> tuple[tuple[str, int], ...]:
+    return ("storer", settings.storers), ("fetcher", settings.fetchers), ("api", settings.apis)
+
+
+def metrics_ports(settings: Settings) -> list[dict[str, str]]:
+    """What each process has to be told, in the order of their start: two can't show their metrics on one port. Raises StartError."""
+    processes = sum(number for _, number in _services(settings))
+    if settings.metrics_port is None:
+        return [{}] * processes
+    if settings.metrics_port + processes - 1 > MAX_PORT:
+        raise StartError(
+            f"BOWERBIRD_METRICS_PORT is {settings.metrics_port}, but {processes} processes take a port each, from that on, up to {MAX_PORT}."
+        )
+    return [{f"{PREFIX}METRICS_PORT": str(settings.metrics_port + number)} for number in range(processes)]
 
 
 def _service(name: str, number: int, of: int, environ: dict[str, str], grace: float) -> Child:
@@ -174,6 +191,9 @@ def _summarise(settings: Settings, address: str, rabbitmq: RabbitMQ | None, data
     say(f"  API reference    {address}/docs")
     if rabbitmq:
         say(f"  RabbitMQ         {rabbitmq.management_url}  (log in as guest, password guest)")
+    if settings.metrics_port:
+        last = settings.metrics_port + sum(number for _, number in _services(settings)) - 1
+        say(f"  Metrics          {_address(settings.metrics_host, settings.metrics_port)}/metrics, and on the ports up to {last}")
     if not settings.webhook_secret:
         say(f"  Webhook secret   {data / SIGNED_WITH}")
     say(f"  Data and logs    {data}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from services.storer.pages import Pages
 from services.storer.parts import MOST_PARTS, Parts
-from shared import outcomes
+from shared import metrics, outcomes
 from shared.batching import Batcher
 from shared.blobs import Blob
 from shared.broker import Publication
@@ -49,10 +50,14 @@ class Handlers:
         self._callbacks = callbacks
         self._parts = Parts(blobs, most=most_parts)
         self._fetched: Batcher[ImageFetched, Standing | None] = Batcher(
-            self._store, max_items=BATCH_ITEMS, max_size=BATCH_BYTES, size=lambda event: len(event.body), writers=WRITERS
+            metrics.batched("fetched", self._store), max_items=BATCH_ITEMS, max_size=BATCH_BYTES, size=lambda event: len(event.body), writers=WRITERS
         )
-        self._closed: Batcher[tuple[ImageFetched, ObjectId], Standing | None] = Batcher(self._point, max_items=BATCH_ITEMS, writers=WRITERS)
-        self._unfetched: Batcher[DownloadDelayed | DownloadFailed, Standing | None] = Batcher(self._note, max_items=4 * BATCH_ITEMS)
+        self._closed: Batcher[tuple[ImageFetched, ObjectId], Standing | None] = Batcher(
+            metrics.batched("closed", self._point), max_items=BATCH_ITEMS, writers=WRITERS
+        )
+        self._unfetched: Batcher[DownloadDelayed | DownloadFailed, Standing | None] = Batcher(
+            metrics.batched("unfetched", self._note), max_items=4 * BATCH_ITEMS
+        )
 
     async def on_image_part(self, event: ImagePart) -> list[Publication]:
         """A part of the bytes to GridFS; image-fetched follows, or was here before."""
@@ -72,6 +77,7 @@ class Handlers:
         image = await self._images.get(event.image)
         if image is None or image.revision != event.revision:
             return []
+        metrics.OUTCOMES["unchanged",].inc()
         if image.status == Status.EXPANDED:
             await self._pages.refresh(image.id, before=event.checked_at)
             return await self._tell(_page_expanded(event, image), image)
@@ -104,7 +110,10 @@ class Handlers:
         file = await self._parts.file_of(event)
         if file:
             standing = await self._closed.add((event, file))
-            if str(file) != event.file:  # only now: should this be repeated, the document holds already
+            if str(file) == event.file:
+                metrics.STORED_BYTES.inc(event.size)
+            else:  # only now: should this be repeated, the document holds already
+                metrics.SAME_BYTES.inc()
                 await self._parts.discard(event)
                 await self._images.mark_shared([file])
         else:
@@ -135,7 +144,10 @@ class Handlers:
         standing = await self._images.standing({event.image for event in events})
         found = [standing.get(event.image) for event in events]
         due = [(event.revision, status) for event, status in zip(events, statuses, strict=True)]
-        return [one if one and one[:2] == wanted else None for one, wanted in zip(found, due, strict=True)]
+        held = [one if one and one[:2] == wanted else None for one, wanted in zip(found, due, strict=True)]
+        for status, number in Counter(status if one else "superseded" for one, status in zip(held, statuses, strict=True)).items():
+            metrics.OUTCOMES[status,].inc(number)
+        return held
 
     async def _tell(self, event: ImageStored | ImageFailed | PageExpanded, image: Standing | Image) -> list[Publication]:
         """Whoever listens, and the one who asked to be told."""

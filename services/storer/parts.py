@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bson import ObjectId
 from msgspec.structs import replace
 
-from shared import topology
+from shared import metrics, topology
 from shared.batching import Batcher
 from shared.blobs import Part, Parted
 from shared.broker import Publication
@@ -50,7 +50,7 @@ class Parts:
     def __init__(self, blobs: Blobs, *, most: int = MOST_PARTS) -> None:
         self._blobs = blobs
         self._most = most
-        self._written: Batcher[Part, None] = Batcher(self._write, max_items=BATCH_ITEMS, writers=WRITERS)
+        self._written: Batcher[Part, None] = Batcher(metrics.batched("parts", self._write), max_items=BATCH_ITEMS, writers=WRITERS)
         self._looking = asyncio.Semaphore(MOST_LOOKING)
 
     async def write(self, event: ImagePart) -> None:

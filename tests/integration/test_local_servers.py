@@ -59,7 +59,7 @@ def listening(chosen: ports.Ports) -> list[str]:
 def test_data_outlives_a_crash_and_other_ports_and_nothing_stays(tmp_path: Path) -> None:
     first = ports.of_tests()
     with blocking_servers(tmp_path, where=first) as servers:
-        assert listening(first) == ["amqp", "management", "distribution", "epmd", "mongodb"]
+        assert listening(first) == ["amqp", "management", "distribution", "epmd", "mongodb", "prometheus"]
         asyncio.run(put(servers, 1))
         asyncio.run(asyncio.sleep(DECLARED_FOR_GOOD))
 
