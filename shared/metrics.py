@@ -28,6 +28,8 @@ FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Seconds that a step of ours takes."""
 SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0)
 """Seconds that others take: origins, up to BOWERBIRD_FETCH_TIMEOUT, and receivers of callbacks."""
+HANDLING = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0)
+"""Seconds that a message is in hand: a batch's in a storer, a download's in a fetcher."""
 WAITS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
 """Seconds in a queue."""
 ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
@@ -72,7 +74,7 @@ PUBLISHED = _histogram("published_messages_duration_seconds", "Time until Rabbit
 HANDLED = _histogram(
     "received_processed_messages_duration_seconds",
     "Time from a message's arrival until it is acked, rejected to the dead letters, or returned to its queue",
-    "queue", "status", buckets=SLOW,
+    "queue", "status", buckets=HANDLING,
 )  # fmt: skip
 QUEUE_WAIT = _histogram("queue_wait_seconds", "Time from an event until it is in somebody's hands", "queue", buckets=WAITS)
 CONNECTED = Gauge("bowerbird_broker_connected", "Whether messages can be published: 1 or 0", registry=REGISTRY)
