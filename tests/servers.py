@@ -97,7 +97,8 @@ def docker_answers() -> bool:
     import docker  # noqa: PLC0415
     from docker.errors import DockerException  # noqa: PLC0415
 
-    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
         return False
     try:
         with contextlib.closing(docker.from_env(timeout=5)) as client:

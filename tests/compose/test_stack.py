@@ -19,14 +19,8 @@ from tests.servers import docker_answers
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-COMPOSE = command()
-REASON = "needs a Docker engine that answers, and compose"
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.compose,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(COMPOSE is None or not docker_answers(), reason=REASON),
-]
+pytestmark = [pytest.mark.anyio, pytest.mark.compose, pytest.mark.timeout(900)]
+
 DEMO = "http://nginx/demo/"
 MANY = 400
 KINDS = ("webp", "jpg", "png", "jpg", "avif", "jpg", "gif", "jpg", "webp")
@@ -34,8 +28,16 @@ KINDS = ("webp", "jpg", "png", "jpg", "avif", "jpg", "gif", "jpg", "webp")
 SERVICES = ("api", "fetcher", "storer")
 
 
-async def test_the_whole_stack_does_what_it_promises() -> None:
-    assert COMPOSE
+@pytest.fixture
+def compose() -> list[str]:
+    """The command. Without an engine the test is skipped."""
+    found = command()
+    if found is None or not docker_answers():
+        pytest.skip("needs a Docker engine that answers, and compose")
+    return found
+
+
+async def test_the_whole_stack_does_what_it_promises(compose: list[str]) -> None:
     # One test: nobody wants to wait for a stack of each promise's own.
     steps: list[Callable[[Stack], Awaitable[None]]] = [
         nothing_is_published_but_nginx, everybody_has_as_little_as_they_need, only_who_has_a_key_is_let_in, the_demo_page_is_downloaded,
@@ -44,7 +46,7 @@ async def test_the_whole_stack_does_what_it_promises() -> None:
         a_restart_changes_nothing,
     ]  # fmt: skip
     began = time.monotonic()
-    async with running(COMPOSE) as stack:
+    async with running(compose) as stack:
         print(f"\n{time.monotonic() - began:5.1f} s  up and ready")  # noqa: T201  (with -s it is a report)
         for step in steps:
             began = time.monotonic()
