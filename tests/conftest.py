@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SERVERS = pytest.StashKey[Servers]()
 MISSING = pytest.StashKey[str]()
 STARTED = pytest.StashKey[contextlib.ExitStack]()
-WITHOUT_SERVERS = ("tests/unit", "tests/contract")
+WITHOUT_SERVERS = ("tests/unit", "tests/contract", "tests/compose")
 
 
 def pytest_configure(config: pytest.Config) -> None:

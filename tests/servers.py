@@ -15,11 +15,10 @@ import httpx
 import pymongo
 from pymongo.errors import PyMongoError
 
+from tests.compose.images import images
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-RABBITMQ_IMAGE = os.environ.get("TESTS_RABBITMQ_IMAGE", "rabbitmq:4-management")
-MONGODB_IMAGE = os.environ.get("TESTS_MONGODB_IMAGE", "mongo:8.0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +60,7 @@ def servers() -> Iterator[Servers]:
     amqp, mongo = os.environ.get("BOWERBIRD_AMQP_URL"), os.environ.get("BOWERBIRD_MONGO_URL")
     if amqp and mongo:
         yield _given(amqp, mongo)
-    elif _docker_answers():
+    elif docker_answers():
         with _containers() as started:
             yield started
     else:
@@ -93,11 +92,13 @@ def _private() -> Iterator[Servers]:
         shutil.rmtree(data, ignore_errors=True)
 
 
-def _docker_answers() -> bool:
+def docker_answers() -> bool:
+    """Whether there is a Docker engine that answers."""
     import docker  # noqa: PLC0415
     from docker.errors import DockerException  # noqa: PLC0415
 
-    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
         return False
     try:
         with contextlib.closing(docker.from_env(timeout=5)) as client:
@@ -112,10 +113,12 @@ def _containers() -> Iterator[Servers]:
 
     # Plain containers: the ready-made ones wait in a deprecated way, and MongoDbContainer sets a root password, with which
     # a replica set needs a key file too. guest may log in from loopback only, so here is a user that may from anywhere.
-    login = "bowerbird"
-    rabbitmq = DockerContainer(RABBITMQ_IMAGE).with_exposed_ports(5672, 15672, 15692)
+    login, ours = "bowerbird", images()
+    rabbitmq_image = os.environ.get("TESTS_RABBITMQ_IMAGE", ours["rabbitmq"])
+    mongodb_image = os.environ.get("TESTS_MONGODB_IMAGE", ours["mongo"])
+    rabbitmq = DockerContainer(rabbitmq_image).with_exposed_ports(5672, 15672, 15692)
     rabbitmq = rabbitmq.with_env("RABBITMQ_DEFAULT_USER", login).with_env("RABBITMQ_DEFAULT_PASS", login)
-    mongodb = DockerContainer(MONGODB_IMAGE).with_command(["--replSet", "rs0"]).with_exposed_ports(27017)
+    mongodb = DockerContainer(mongodb_image).with_command(["--replSet", "rs0"]).with_exposed_ports(27017)
     with rabbitmq, mongodb:
         mongo = f"mongodb://{mongodb.get_container_host_ip()}:{mongodb.get_exposed_port(27017)}"
         _initiate(f"{mongo}/?directConnection=true")
