@@ -8,8 +8,8 @@ WORKDIR /build
 # What builds is in an environment of its own, and stays behind; what runs is installed by hash, before the code, which changes more often.
 COPY requirements-build.lock ./
 RUN python3 -m venv /opt/build && /opt/build/bin/pip install --quiet --require-hashes -r requirements-build.lock
-COPY requirements.lock ./
-RUN python3 -m venv /opt/bowerbird && /opt/bowerbird/bin/pip install --quiet --require-hashes -r requirements.lock
+COPY requirements.lock requirements-tracing.lock ./
+RUN python3 -m venv /opt/bowerbird && /opt/bowerbird/bin/pip install --quiet --require-hashes -r requirements.lock -r requirements-tracing.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY services services
 COPY shared shared

@@ -40,7 +40,8 @@ def initiate(uri: str, member: str, administrator: str, password: str) -> None:
         _tolerating(USER_ALREADY_EXISTS, client.admin, {"createUser": "administrator", "pwd": administrator, "roles": ["root"]})
     with Client(uri, directConnection=True, username="administrator", password=administrator, serverSelectionTimeoutMS=2000) as client:
         # The second time its password is set: it may have been renewed.
-        own, user = client[DATABASE], {"pwd": password, "roles": ["readWrite"]}
+        # It may look at the server too: that is what the storers' metrics of MongoDB are made of.
+        own, user = client[DATABASE], {"pwd": password, "roles": ["readWrite", {"role": "clusterMonitor", "db": "admin"}]}
         if not _tolerating(USER_ALREADY_EXISTS, own, {"createUser": DATABASE, **user}):
             own.command({"updateUser": DATABASE, **user})
 
