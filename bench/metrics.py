@@ -13,7 +13,7 @@ from litestar import Litestar, get
 from litestar.plugins.prometheus import PrometheusConfig
 from prometheus_client import CollectorRegistry, generate_latest
 
-from services.api.metering import Metered
+from services.api.monitoring.metering import Metered
 from shared import exposition, metrics
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def requests() -> None:
         await bare(scope, receive, Metered(scope, send))
 
     base, litestar, own = await best(a_request(bare), a_request(theirs), a_request(ours))
-    for name, took in (("Litestar's middleware", litestar), ("services/api/metering.py", own)):
+    for name, took in (("Litestar's middleware", litestar), ("services/api/monitoring/metering.py", own)):
         print(f"a request   {name:32} {took - base:6.1f} µs more than {base:.1f} µs without")
 
 

@@ -14,7 +14,7 @@ BowerbirdError
 ├── NoSandbox                no process of a sandbox can be started, or takes anything
 └── StoreUnavailable         MongoDB can't be reached, or didn't confirm in time
 
-None of them knows an HTTP status: services/api/problems.py holds that table.
+None of them knows an HTTP status: services/api/http/problems.py holds that table.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import aio_pika
 import httpx
 import msgspec
 
-from services.api import listening
+from services.api.access import listening
 from services.api.app import build_app
 from services.api.main import opened
 from services.storer.pages import Pages

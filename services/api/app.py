@@ -14,22 +14,22 @@ from services.api import (
     content,
     dead_letters,
     deliveries,
-    events,
     gallery,
     health,
-    problems,
     remove,
     requeue,
-    scrape,
     stats,
     submit,
     thumbnails,
     versions,
 )
-from services.api.gate import Gate
-from services.api.keys import require_key
+from services.api.access.gate import Gate
+from services.api.access.keys import require_key
+from services.api.http import problems
+from services.api.live import events
+from services.api.monitoring import scrape
+from services.api.monitoring.traced import traced
 from services.api.reference import docs
-from services.api.traced import traced
 
 if TYPE_CHECKING:
     from services.api.parts import Parts

@@ -14,10 +14,12 @@ import msgspec
 from litestar import Request, post, route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
-from services.api import keys, lines, replies, targets
+from services.api import lines, targets
+from services.api.access import keys
 from services.api.callbacks import check_callback
+from services.api.http import replies
+from services.api.http.problems import BAD_REQUEST, REUSED_KEY, UNKNOWN_BATCH, Problem
 from services.api.parts import parts
-from services.api.problems import BAD_REQUEST, REUSED_KEY, UNKNOWN_BATCH, Problem
 from services.api.resources import address
 from shared import metrics, tracing, urls
 from shared.batches import BATCH_ID, Batch, Fates

@@ -9,9 +9,10 @@ from litestar import Request, route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 from msgspec.structs import replace
 
-from services.api import cursors, filters, parameters, replies, targets
+from services.api import cursors, filters, targets
+from services.api.http import parameters, replies
+from services.api.http.problems import UNKNOWN_IMAGE, Problem
 from services.api.parts import parts
-from services.api.problems import UNKNOWN_IMAGE, Problem
 from services.api.resources import ImagePage, address, resource
 from shared import urls
 from shared.listing import Filters, Position

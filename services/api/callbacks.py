@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.api.problems import CALLBACKS_OFF, Problem
+from services.api.http.problems import CALLBACKS_OFF, Problem
 from shared import addresses, urls
 from shared.errors import UrlRefused
 

@@ -14,10 +14,11 @@ import msgspec
 from litestar import Request, post, put, route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
-from services.api import bodies, content, cursors, parameters, replies, submit, targets
+from services.api import content, cursors, submit, targets
 from services.api.browse import MAX_LIMIT, find
+from services.api.http import bodies, parameters, replies
+from services.api.http.problems import NOT_FOUND, Problem
 from services.api.parts import parts
-from services.api.problems import NOT_FOUND, Problem
 from services.api.resources import address
 from shared import tracing, urls
 from shared.image import Addition

@@ -8,11 +8,11 @@ from litestar import Request, route
 from litestar.response.base import ASGIResponse
 from litestar.response.streaming import ASGIStreamingResponse
 
-from services.api import conditions, ranges
 from services.api.browse import find
-from services.api.filenames import content_disposition
+from services.api.http import conditions, ranges
+from services.api.http.filenames import content_disposition
+from services.api.http.problems import NOT_STORED, RANGE_NOT_SATISFIABLE, Problem
 from services.api.parts import parts
-from services.api.problems import NOT_STORED, RANGE_NOT_SATISFIABLE, Problem
 from shared.blobs import CHUNK_BYTES
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import binascii
 import struct
 from datetime import UTC, datetime, timedelta
 
-from services.api import parameters
+from services.api.http import parameters
 from shared.listing import Position
 from shared.urls import IMAGE_ID
 

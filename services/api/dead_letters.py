@@ -14,11 +14,12 @@ from litestar import Request, post, route
 from litestar.handlers import delete as delete_route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
-from services.api import cursors, parameters, replies
+from services.api import cursors
+from services.api.access.keys import who
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
-from services.api.keys import who
+from services.api.http import parameters, replies
+from services.api.http.problems import UNKNOWN_DEAD_LETTER, Problem
 from services.api.parts import Parts, parts
-from services.api.problems import UNKNOWN_DEAD_LETTER, Problem
 from shared import topology, urls
 from shared.dead_letters import envelope_of
 from shared.errors import BrokerUnavailable, Unpublishable

@@ -12,12 +12,13 @@ import msgspec
 from litestar import Request, post, route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
-from services.api import browse, cursors, parameters, replies
+from services.api import browse, cursors
+from services.api.access.keys import who
 from services.api.batches import find_batch
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
-from services.api.keys import who
+from services.api.http import parameters, replies
+from services.api.http.problems import UNKNOWN_DELIVERY, Problem
 from services.api.parts import Parts, parts
-from services.api.problems import UNKNOWN_DELIVERY, Problem
 from shared.deliveries import DELIVERY_ID, OF_BATCHES, OF_IMAGES, Kind, Status
 from shared.errors import BrokerUnavailable
 from shared.listing import Position

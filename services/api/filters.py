@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from services.api import parameters
+from services.api.http import parameters
 from shared import urls
 from shared.batches import BATCH_ID
 from shared.errors import UrlRefused

@@ -16,12 +16,12 @@ import msgspec
 from litestar import Request, route
 from litestar.response.base import ASGIResponse
 
-from services.api import replies
-from services.api.conditions import not_modified
-from services.api.keys import PUBLIC
+from services.api.access.keys import PUBLIC
+from services.api.http import replies
+from services.api.http.conditions import not_modified
+from services.api.http.problems import NOT_FOUND, Problem
 from services.api.lines import MAX_URLS
 from services.api.parts import parts
-from services.api.problems import NOT_FOUND, Problem
 from services.api.reference import openapi
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from litestar import Request, route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
-from services.api import replies
-from services.api.keys import PUBLIC
+from services.api.access.keys import PUBLIC
+from services.api.http import replies
 from services.api.parts import parts
 from shared import topology
 from shared.errors import BowerbirdError

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from services.api import bodies, parameters
-from services.api.problems import BAD_BODY, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, Problem
+from services.api.http import bodies, parameters
+from services.api.http.problems import BAD_BODY, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, Problem
 from shared.errors import UrlRefused
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from services.api import listening
+from services.api.access import listening
+from services.api.access.keys import Keys
 from services.api.app import build_app
-from services.api.events import Seats
-from services.api.figures import Figures
 from services.api.health import readiness
-from services.api.keys import Keys
-from services.api.live import Live
+from services.api.live.events import Seats
+from services.api.live.feed import Live
+from services.api.monitoring.figures import Figures
 from services.api.parts import Parts
 from services.api.relay import Relay
 from services.api.shrinker import Shrinker

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from bson import ObjectId
     from litestar import Request
 
-    from services.api.events import Seats
     from services.api.health import Readiness
-    from services.api.live import Live
+    from services.api.live.events import Seats
+    from services.api.live.feed import Live
     from services.api.stats import Stats
     from services.api.thumbnails import Maker
     from shared.batches import Batches

@@ -7,10 +7,10 @@ from typing import Any
 
 from litestar import Request, delete
 
-from services.api import parameters
-from services.api.keys import who
+from services.api.access.keys import who
+from services.api.http import parameters
+from services.api.http.problems import UNKNOWN_IMAGE, Problem
 from services.api.parts import parts
-from services.api.problems import UNKNOWN_IMAGE, Problem
 from shared import urls
 
 log = logging.getLogger("bowerbird.api")

@@ -10,10 +10,10 @@ import msgspec
 from litestar import Request, post
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
-from services.api import bodies, replies
-from services.api.keys import who
+from services.api.access.keys import who
+from services.api.http import bodies, replies
+from services.api.http.problems import BAD_BODY, Problem
 from services.api.parts import parts
-from services.api.problems import BAD_BODY, Problem
 from shared.status import Status, now
 
 log = logging.getLogger("bowerbird.api")

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request, route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
-from services.api import parameters, replies
+from services.api.http import parameters, replies
 from services.api.kept import Kept
 from services.api.parts import parts
 from shared import topology
@@ -18,7 +18,7 @@ from shared.errors import BrokerUnavailable
 from shared.status import Status, now
 
 if TYPE_CHECKING:
-    from services.api.live import Live
+    from services.api.live.feed import Live
     from shared.broker import Publisher
     from shared.census import Census
     from shared.settings import Settings

@@ -9,11 +9,12 @@ import msgspec
 from litestar import Request, post, put
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
-from services.api import bodies, replies, targets
+from services.api import targets
 from services.api.browse import whole
 from services.api.callbacks import check_callback
+from services.api.http import bodies, replies
+from services.api.http.problems import KNOWN_IMAGE, Problem
 from services.api.parts import parts
-from services.api.problems import KNOWN_IMAGE, Problem
 from services.api.resources import address
 from shared import metrics, tracing, urls
 from shared.errors import StoreUnavailable

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 from litestar import Request, route
 from litestar.response.base import ASGIResponse
 
-from services.api import conditions, content, parameters
+from services.api import content
 from services.api.browse import find
+from services.api.http import conditions, parameters
+from services.api.http.problems import NO_THUMBNAIL, UNAVAILABLE, Problem
 from services.api.parts import parts
-from services.api.problems import NO_THUMBNAIL, UNAVAILABLE, Problem
 from services.api.shrinker import Job
 from shared.batching import Batcher
 from shared.blobs import CHUNK_BYTES

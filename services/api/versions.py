@@ -9,10 +9,10 @@ import msgspec
 from litestar import Request, delete, route
 from litestar.response.base import ASGIResponse  # noqa: TC002  (Litestar resolves it at run time)
 
-from services.api import replies
 from services.api.content import serve
+from services.api.http import replies
+from services.api.http.problems import UNKNOWN_IMAGE, UNKNOWN_VERSION, Problem
 from services.api.parts import parts
-from services.api.problems import UNKNOWN_IMAGE, UNKNOWN_VERSION, Problem
 from services.api.resources import address
 from shared import urls
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from services.api import listening
+from services.api.access import listening
 from services.api.app import build_app
-from services.api.events import MOST_OF_A_CLIENT, RETRY_SECONDS, Seats, stream
-from services.api.live import Live
+from services.api.live.events import MOST_OF_A_CLIENT, RETRY_SECONDS, Seats, stream
+from services.api.live.feed import Live
+from services.api.live.ring import Ring
 from services.api.main import api as api_process
 from services.api.main import opened
-from services.api.ring import Ring
 from services.storer.main import storer
 from shared import process
 from shared.announcements import PREFETCH

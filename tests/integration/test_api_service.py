@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from services.api import listening, problems
+from services.api.access import listening
+from services.api.http import problems
 from shared.errors import SettingsError
 from shared.settings import Settings
 from tests.api import Api, running_api

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from services.api.callbacks import check_callback
-from services.api.problems import Problem
+from services.api.http.problems import Problem
 from shared.errors import UrlRefused
 from shared.settings import Settings
 

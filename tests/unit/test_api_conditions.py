@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api import conditions
+from services.api.http import conditions
 
 ETAG = '"abc"'
 MODIFIED = datetime(2026, 1, 31, 12, 0, 0, 500_000, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.filenames import content_disposition, filename
+from services.api.http.filenames import content_disposition, filename
 
 
 @pytest.mark.parametrize(

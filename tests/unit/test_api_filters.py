@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.api import filters
-from services.api.problems import Problem
+from services.api.http.problems import Problem
 from services.fetcher.formats import CONTENT_TYPES
 from shared.batches import BATCH_ID
 from shared.listing import FORMATS, Filters, Position, query

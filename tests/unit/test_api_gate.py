@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.clients import Clients
-from services.api.keys import READ, WRITE, Keys
-from services.api.origins import Origins
-from services.api.problems import Problem
-from services.api.rates import Rates
+from services.api.access.clients import Clients
+from services.api.access.keys import READ, WRITE, Keys
+from services.api.access.origins import Origins
+from services.api.access.rates import Rates
+from services.api.http.problems import Problem
 from shared.errors import SettingsError
 from shared.settings import Settings
 

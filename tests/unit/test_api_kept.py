@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from services.api.kept import Kept
-from services.api.tally import Tally
+from services.api.live.tally import Tally
 from shared.errors import StoreUnavailable
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.api import lines
-from services.api.problems import Problem
+from services.api.http.problems import Problem
 from shared.errors import UrlRefused
 
 if TYPE_CHECKING:

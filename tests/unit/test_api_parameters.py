@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api import parameters
-from services.api.problems import Problem
+from services.api.http import parameters
+from services.api.http.problems import Problem
 
 KNOWN = ("limit", "cursor", "status", "url")
 

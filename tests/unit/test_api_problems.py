@@ -10,7 +10,7 @@ from litestar import Litestar
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.testing import RequestFactory
 
-from services.api import problems
+from services.api.http import problems
 from shared import errors
 
 REQUEST = RequestFactory(Litestar([])).get("/images/x")

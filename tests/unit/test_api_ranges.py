@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api import ranges
+from services.api.http import ranges
 
 
 @pytest.mark.parametrize(

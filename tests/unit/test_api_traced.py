@@ -1,4 +1,4 @@
-"""services/api/traced.py: requests as spans, and whose traces are continued."""
+"""services/api/monitoring/traced.py: requests as spans, and whose traces are continued."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import StatusCode
 
-from services.api.keys import STATE, Key
-from services.api.traced import traced
+from services.api.access.keys import STATE, Key
+from services.api.monitoring.traced import traced
 from shared.settings import Settings
 from tests.recording import Recorded, linked, recording
 

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.api.figures import Figures
-from services.api.metering import Metered
+from services.api.monitoring.figures import Figures
+from services.api.monitoring.metering import Metered
 from services.fetcher.hosts import BREAKER_FAILURES, BREAKER_SECONDS, Hosts
 from services.local.errors import StartError
 from services.local.up import metrics_ports

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.api import problems
+from services.api.http import problems
 from services.api.reference.operations import (
     BATCH_ID,
     BATCH_SCHEMA,

@@ -10,8 +10,8 @@ from typing import Any
 from litestar import Request, get
 from litestar.response.base import ASGIResponse
 
-from services.api import problems
-from services.api.keys import PUBLIC
+from services.api.access.keys import PUBLIC
+from services.api.http import problems
 from services.api.parts import parts
 from services.api.reference import asyncapi, openapi, operations
 from services.api.reference.events import events_page

@@ -7,12 +7,12 @@ from importlib import metadata
 
 import msgspec
 
-from services.api import problems
+from services.api.access.keys import READ, READS, WRITE
 from services.api.batches import BatchResource
 from services.api.dead_letters import DeadLetterPage, DeadLetterResource
 from services.api.deliveries import DeliveryPage, DeliveryResource
 from services.api.health import READ_BY_OTHERS
-from services.api.keys import READ, READS, WRITE
+from services.api.http import problems
 from services.api.lines import Submissions
 from services.api.reference import batches, deliveries, images, letters, live
 from services.api.reference.curl import samples
@@ -118,7 +118,7 @@ def _paths() -> Json:
 
 
 def _everywhere(method: str, path: str, of: Json) -> Json:
-    """With a command line, and what holds of every operation but the probes: keys, their scopes, and the gate (services/api/gate.py)."""
+    """With a command line, and what holds of every operation but the probes: keys, their scopes, and the gate (services/api/access/gate.py)."""
     of = {**of, "x-codeSamples": samples(path, method, of)}
     if path.startswith("/health/"):
         return {**of, "security": [], "responses": together(of["responses"], failures(problems.WRONG_HOST))}

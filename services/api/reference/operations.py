@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.api import problems
 from services.api.browse import DEFAULT_LIMIT, MAX_LIMIT
+from services.api.http import problems
 
 Json = dict[str, Any]
 

@@ -15,18 +15,20 @@ from litestar import Request, route
 from litestar.response.base import ASGIResponse
 from litestar.response.streaming import ASGIStreamingResponse
 
-from services.api import filters, frames, parameters, replies
-from services.api.clients import Clients
-from services.api.keys import STATE, Key
+from services.api import filters
+from services.api.access.clients import Clients
+from services.api.access.keys import STATE, Key
+from services.api.http import parameters, replies
+from services.api.http.problems import TOO_MANY_REQUESTS, UNAVAILABLE, Problem
+from services.api.live import frames
 from services.api.parts import parts
-from services.api.problems import TOO_MANY_REQUESTS, UNAVAILABLE, Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from litestar.types import Receive, Scope, Send
 
-    from services.api.live import Live
+    from services.api.live.feed import Live
     from shared.settings import Settings
 
 MOST_STREAMS = 500

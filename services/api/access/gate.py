@@ -7,13 +7,14 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from services.api import listening, problems
-from services.api.clients import Clients
-from services.api.keys import READS, STATE, Keys
-from services.api.metering import Metered
-from services.api.origins import Origins
-from services.api.problems import BAD_REQUEST, TOO_MANY_REQUESTS, Problem
-from services.api.rates import Rates
+from services.api.access import listening
+from services.api.access.clients import Clients
+from services.api.access.keys import READS, STATE, Keys
+from services.api.access.origins import Origins
+from services.api.access.rates import Rates
+from services.api.http import problems
+from services.api.http.problems import BAD_REQUEST, TOO_MANY_REQUESTS, Problem
+from services.api.monitoring.metering import Metered
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Receive, Send

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from services.api.problems import BAD_BODY, UNSUPPORTED_MEDIA_TYPE, Problem
+from services.api.http.problems import BAD_BODY, UNSUPPORTED_MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,9 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-from services.api.frames import frame, told
-from services.api.ring import Entry, Ring
-from services.api.tally import Tally
+from services.api.live.frames import frame, told
+from services.api.live.ring import Entry, Ring
+from services.api.live.tally import Tally
 from shared import announcements, topology
 from shared.absence import RABBITMQ
 from shared.broker import AWAY, RECONNECT_SECONDS

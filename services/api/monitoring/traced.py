@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.api import listening
-from services.api.keys import STATE
+from services.api.access import listening
+from services.api.access.keys import STATE
 from shared import tracing
 
 if TYPE_CHECKING:

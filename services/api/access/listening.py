@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import uvicorn
 
-from services.api.protocol import KEEP_ALIVE_SECONDS, Limits, Protocol, sweep
+from services.api.access.protocol import KEEP_ALIVE_SECONDS, Limits, Protocol, sweep
 from shared.errors import SettingsError
 
 if TYPE_CHECKING:

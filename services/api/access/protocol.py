@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from services.api import problems
-from services.api.problems import BAD_REQUEST, HEADERS_TOO_LARGE, REQUEST_TIMEOUT, TARGET_TOO_LONG, UNAVAILABLE
+from services.api.http import problems
+from services.api.http.problems import BAD_REQUEST, HEADERS_TOO_LARGE, REQUEST_TIMEOUT, TARGET_TOO_LONG, UNAVAILABLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-    from services.api.problems import Kind
+    from services.api.http.problems import Kind
 
 MAX_TARGET_BYTES = 8 * 1024
 """Of the request line's path and query: three times what the longest URL takes, percent-encoded."""

@@ -7,9 +7,10 @@ from typing import Any
 from litestar import Request, route
 from litestar.response.base import ASGIResponse
 
-from services.api import listening, parameters, replies
+from services.api.access import listening
+from services.api.http import parameters, replies
+from services.api.http.problems import FORBIDDEN, Problem
 from services.api.parts import parts
-from services.api.problems import FORBIDDEN, Problem
 from shared import exposition
 
 _HEADERS = {"Cache-Control": "no-store", **replies.INERT}

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qsl
 
-from services.api.problems import BAD_PARAMETER, Problem
+from services.api.http.problems import BAD_PARAMETER, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection

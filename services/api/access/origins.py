@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import ada_url
 
-from services.api.problems import BAD_REQUEST, CROSS_ORIGIN, WRONG_HOST, Problem
+from services.api.http.problems import BAD_REQUEST, CROSS_ORIGIN, WRONG_HOST, Problem
 from shared.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import hmac
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from services.api.problems import FORBIDDEN, UNAUTHORIZED, Problem
+from services.api.http.problems import FORBIDDEN, UNAUTHORIZED, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,7 +16,7 @@ import msgspec
 from litestar import Response
 from litestar.exceptions import HTTPException, InternalServerException
 
-from services.api import replies
+from services.api.http import replies
 from shared.errors import BowerbirdError, BrokerUnavailable, StoreUnavailable, UrlRefused
 
 if TYPE_CHECKING:

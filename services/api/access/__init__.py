@@ -1,0 +1,1 @@
+"""Who may come in, how often and from where, and the socket through which they come."""

@@ -1,0 +1,1 @@
+"""HTTP itself, whatever is asked: bodies, parameters, conditions, ranges, problems."""
