@@ -6,7 +6,6 @@ lower-case scheme and host, IDNA and odd spellings of IPv4 settled, default port
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,10 @@ if TYPE_CHECKING:
 
 MAX_URL_BYTES = 2048
 """As long as anything that browsers, proxies and search engines agree to carry."""
+
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648, section 6, in lower case
+_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
+_SHIFTS = tuple(range(120, -1, -10))
 
 IMAGE_ID = re.compile(r"[a-z2-7]{26}")
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -93,8 +96,9 @@ def parse(text: str, *, ports: Container[Any] | None = None) -> Url:
 
 def image_id(href: str) -> str:
     """The id of the image at a canonical URL: the first 130 bits of its SHA-256, base32 in lower case."""
-    # Of 20 bytes, 160 bits, since base32 takes five at a time and its time.
-    return base64.b32encode(hashlib.sha256(href.encode()).digest()[:20])[:26].decode().lower()
+    bits = int.from_bytes(hashlib.sha256(href.encode()).digest()[:17], "big") >> 6
+    # Two characters at a time: base64.b32encode takes twice as long, which is felt with 20,000 URLs a second.
+    return "".join([_PAIRS[bits >> shift & 0x3FF] for shift in _SHIFTS])
 
 
 def without_query(href: str) -> str:

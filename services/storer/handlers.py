@@ -35,8 +35,8 @@ log = logging.getLogger("bowerbird.storer")
 
 BATCH_ITEMS = 32
 BATCH_BYTES = 4 * 1024 * 1024
-WRITERS = 2
-"""One batch is being encoded while the other's journal is being written."""
+WRITERS = 3
+"""One batch is being encoded while the others wait for a journal: a storer waits for disks more than it works (docs/performance.md)."""
 
 _COUNTED = {ImageStored: "stored", ImageFailed: "failed", PageExpanded: "expanded"}
 _ARRIVED = (Status.STORED, Status.EXPANDED)

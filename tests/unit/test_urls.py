@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,6 +94,11 @@ def test_an_id_is_the_first_130_bits_of_the_hash_and_nothing_else() -> None:
     # printf %s http://example.com/ | sha256sum | xxd -r -p | base32
     assert urls.image_id("http://example.com/") == "finuajba55dfo5drzxdubgypul"
     assert urls.IMAGE_ID.fullmatch(urls.image_id("http://example.com/"))
+
+
+@given(st.text(st.characters(max_codepoint=126)))
+def test_ids_are_what_base32_makes_of_the_hash(href: str) -> None:
+    assert urls.image_id(href) == base64.b32encode(hashlib.sha256(href.encode()).digest()[:20])[:26].decode().lower()
 
 
 def test_query_values_stay_out_of_the_log() -> None:
