@@ -113,7 +113,8 @@ async def test_the_attempts_of_an_image_are_one_trace(up: Up, collector: Collect
     assert (downloads[first.id].failed, downloads[first.id].attributes["error.type"]) == (True, "http_status")
     assert not downloads[second.id].failed
     assert not first.failed, "the message was handled as it should be"
-    line = re.search(r".*not downloaded.*", up.output.read_text())
+    logs = "".join(log.read_text() for log in up.output.parent.rglob("logs/fetcher*.log"))
+    line = re.search(r".*a download failed.*", logs)
     assert line
     assert TRACE in line[0], "a line of log names its trace"
 

@@ -91,6 +91,8 @@ async def test_a_command_line_of_the_reference_gives_what_the_reference_says(mon
             _compare(json.loads(body), described)
         elif media_type == "text/event-stream":
             assert body.startswith("retry: 2000\nid: ")
+        elif media_type == "text/plain":
+            assert (tmp_path / "copy").read_bytes().startswith(b"# HELP bowerbird_")
         else:
             assert (tmp_path / "copy").read_bytes().startswith((b"\xff\xd8", b"RIFF", FORMER))
     else:

@@ -1,4 +1,4 @@
-"""services/api/kept.py and tally.py: what is kept, for how long, and what is counted."""
+"""services/api/kept.py and live/tally.py: what is kept, for how long, and what is counted."""
 
 from __future__ import annotations
 
