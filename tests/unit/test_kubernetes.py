@@ -9,7 +9,7 @@ import tomllib
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import msgspec
 import pytest
 import yaml  # type: ignore[import-untyped]
@@ -24,7 +24,7 @@ from tests.kubernetes import BASE, EXAMPLE, KUSTOMIZATION, ROOT, Document, Manif
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSIONS = ("1.32", "1.35")
+VERSIONS = ("1.32", "1.37")
 OURS = ("api", "fetcher", "storer")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))["services"]
 PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8"))
