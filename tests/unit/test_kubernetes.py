@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import tomllib
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -217,10 +217,10 @@ def test_the_fetchers_have_no_way_to_the_database_and_no_secret_of_it() -> None:
 def test_the_fetchers_may_ask_what_the_table_of_addresses_lets_them() -> None:
     [rule] = [rule for rule in POLICIES["fetcher"]["spec"]["egress"] if any("ipBlock" in peer for peer in rule["to"])]
     four, six = (peer["ipBlock"] for peer in rule["to"])
-    beyond = [network for network in METADATA if network.version == 4 and not any(network.subnet_of(refused) for refused in REFUSED_IPV4)]
+    beyond = [network for network in METADATA if isinstance(network, IPv4Network) and not any(network.subnet_of(refused) for refused in REFUSED_IPV4)]
     assert four == {"cidr": "0.0.0.0/0", "except": [str(network) for network in (*REFUSED_IPV4, *beyond)]}
     assert six == {"cidr": str(REACHABLE_IPV6), "except": [str(network) for network in REFUSED_IPV6]}
-    assert all(ip_network(each).subnet_of(REACHABLE_IPV6) for each in six["except"])
+    assert all(IPv6Network(each).subnet_of(REACHABLE_IPV6) for each in six["except"])
     ports = tuple(range(port["port"], port.get("endPort", port["port"]) + 1) for port in rule["ports"])
     assert ports == Settings().fetch_ports
     assert {port["protocol"] for port in rule["ports"]} == {"TCP"}
