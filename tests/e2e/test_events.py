@@ -105,7 +105,7 @@ async def test_what_is_stored_gets_its_colour_once_however_often_it_is_announced
     api = str(pipeline.client.base_url)
     async with colours(own_url, api, tmp_path) as printed, await aio_pika.connect(amqp_url) as broker:
         channel = await broker.channel()
-        work = await until(lambda: _queue(broker, "colours.image-stored"))
+        work = await until(lambda: _consumed(broker, "colours.image-stored"))
         assert work
         heard = await channel.declare_queue(exclusive=True)
         await heard.bind("colours", "colour-found")
@@ -143,7 +143,7 @@ async def test_it_waits_while_the_api_is_away_leaves_what_is_gone_and_takes_noth
         await topology.declare(channel)
         exchange = await channel.get_exchange(topology.EXCHANGE, ensure=False)
         async with colours(own_url, origin.url(""), tmp_path) as printed:
-            assert await until(lambda: _queue(broker, "colours.image-stored"))
+            assert await until(lambda: _consumed(broker, "colours.image-stored"))
             for image, revision in (("gone", 1), ("a", 2)):
                 await exchange.publish(_stored(image, revision), "image-stored")
             await until(lambda: _says(lines(printed, "a #")))
@@ -220,6 +220,12 @@ async def _queue(broker: aio_pika.abc.AbstractConnection, name: str) -> Any:
             return (await channel.declare_queue(name, passive=True)).declaration_result
     except AMQPError:
         return None
+
+
+async def _consumed(broker: aio_pika.abc.AbstractConnection, name: str) -> Any:
+    """As `_queue`, once somebody reads it: before that it may not be bound yet, and hears nothing."""
+    found = await _queue(broker, name)
+    return found if found and found.consumer_count else None
 
 
 async def _has(broker: aio_pika.abc.AbstractConnection, name: str, messages: int) -> bool:
