@@ -67,7 +67,6 @@ class Load:
     @contextlib.asynccontextmanager
     async def trickling(self) -> AsyncIterator[None]:
         """Goes on submitting a few for as long as the block takes."""
-
         enough = asyncio.Event()
 
         async def trickle() -> None:
