@@ -54,7 +54,7 @@ class Servers(NamedTuple):
     brokers: tuple[str, ...]
 
 
-ALONE = Servers("rabbitmq:5672/", "mongo:27017", ())
+ALONE = Servers("brokers:5672/", "mongo:27017", ())
 
 # `brokers` has as many addresses as nodes run. An address that doesn't answer within 0.3 s has the next one tried beside it, and a node that falls
 # silent is given up after some 30 s, instead of three minutes (aio-pika's own names for both).

@@ -31,13 +31,12 @@ def volumes(service: dict[str, Any], *, of: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", ADDED)
 def test_the_second_and_third_are_as_the_first(name: str) -> None:
     first, added = ALONE["services"][name[:-2]], SERVICES[name]
-    # What nginx passes operators on to is the first one alone, and RabbitMQ's nodes are called by their hosts.
-    for key in first.keys() - {"networks", "hostname", "volumes"}:
+    # RabbitMQ's nodes are called by their hosts.
+    for key in first.keys() - {"hostname", "volumes"}:
         ours, theirs = dict(added)[key], first[key]
         if key == "healthcheck":
             ours, theirs = ours["test"], theirs["test"]
         assert ours == theirs, key
-    assert set(added["networks"]) == set(first["networks"]) - {"consoles"}
     more = {inside for inside in volumes(added, of="broker|database") if inside.endswith("cluster.conf")}
     assert {inside: outside for inside, outside in volumes(added, of="broker|database").items() if inside not in more} == volumes(
         first, of="broker|database"
@@ -58,8 +57,8 @@ def test_nothing_more_is_published() -> None:
 def test_the_nodes_know_each_other_by_their_hosts_and_clients_know_them_by_one_name() -> None:
     assert re.findall(r"nodes\.\d = rabbit@(\S+)", CONF) == [*BROKERS]
     assert [SERVICES[name]["hostname"] for name in BROKERS[1:]] == [*BROKERS[1:]]
+    assert {network["aliases"][0] for network in ALONE["services"]["rabbitmq"]["networks"].values()} == {"brokers"}
     for name in BROKERS:
-        assert SERVICES[name]["networks"]["messages"]["aliases"] == ["brokers"]
         assert any(volume.startswith("./deploy/rabbitmq/cluster.conf:") for volume in SERVICES[name]["volumes"])
 
 
