@@ -43,7 +43,7 @@ def initiate(uri: str, members: Sequence[str], administrator: str, password: str
         # Where another member is primary, all this has been done.
         if _primary(client)["isWritablePrimary"]:
             _tolerating(USER_ALREADY_EXISTS, client.admin, {"createUser": "administrator", "pwd": administrator, "roles": ["root"]})
-    whole = {"replicaSet": SET, "username": "administrator", "password": administrator, "serverSelectionTimeoutMS": 2000}
+    whole: dict[str, Any] = {"replicaSet": SET, "username": "administrator", "password": administrator, "serverSelectionTimeoutMS": 2000}
     with Client([*members], **whole) as client:
         # The second time its password is set: it may have been renewed.
         # It may look at the server too: that is what the storers' metrics of MongoDB are made of.
