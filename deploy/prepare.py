@@ -56,11 +56,9 @@ class Servers(NamedTuple):
 
 ALONE = Servers("brokers:5672/", "mongo:27017", ())
 
-# `brokers` has as many addresses as nodes run. An address that doesn't answer within 0.3 s has the next one tried beside it, and a node that falls
-# silent is given up after some 30 s, instead of three minutes (aio-pika's own names for both).
-CLUSTER = Servers(
-    "brokers:5672/?happy_eyeballs_delay=0.3&heartbeat=10", "mongo:27017,mongo-2:27017,mongo-3:27017", ("broker", "broker-2", "broker-3")
-)
+# `brokers` has as many addresses as nodes run, which are tried one after the other (not at once: uvloop has no happy_eyeballs_delay). A node that
+# falls silent is given up after some 30 s, instead of three minutes.
+CLUSTER = Servers("brokers:5672/?heartbeat=10", "mongo:27017,mongo-2:27017,mongo-3:27017", ("broker", "broker-2", "broker-3"))
 
 
 class Delivery(NamedTuple):
