@@ -1,6 +1,7 @@
 """What the stack of compose.yaml needs before anything starts: secrets, made once, and the demo page. Run as root in a container of its own.
 
     python -m deploy.prepare              makes what is missing, and gives each service its own
+    python -m deploy.prepare cluster      the same for compose.cluster.yaml, which has three of each server
     python -m deploy.prepare show NAME    prints a secret: api-key, webhook-secret, management, grafana
     python -m deploy.prepare renew NAME   makes a new one; the services take it when they are started again
 
@@ -33,13 +34,31 @@ NGINX = 101
 GRAFANA = 472
 
 RENEWABLE = ("api-key", "webhook-secret", "broker", "database", "management")
-"""Not the key file and the administrator, with which MongoDB's own users are kept, and not what Grafana remembers from its first start."""
+"""Not the key file, the cookie and the administrator, by which servers know each other and keep their users, and not what Grafana remembers from its first start."""
 
-NAMES = (*RENEWABLE, "administrator", "grafana", "key-file")
+COOKIE = ".erlang.cookie"
+"""Where Erlang looks for it: in the home of RabbitMQ's user, which is the folder of its data."""
+
+NAMES = (*RENEWABLE, "administrator", "grafana", "key-file", "cookie")
 
 Secrets = dict[str, str]
 Write = Callable[[Path, str, int, int], None]
 """To a file, some text, for one user, with a mode."""
+
+
+class Servers(NamedTuple):
+    """Where the services find RabbitMQ and MongoDB, and the volumes of those RabbitMQ nodes that must know each other."""
+
+    amqp: str
+    mongo: str
+    brokers: tuple[str, ...]
+
+
+ALONE = Servers("brokers:5672/", "mongo:27017", ())
+
+# `brokers` has as many addresses as nodes run, which are tried one after the other (not at once: uvloop has no happy_eyeballs_delay). A node that
+# falls silent is given up after some 30 s, instead of three minutes.
+CLUSTER = Servers("brokers:5672/?heartbeat=10", "mongo:27017,mongo-2:27017,mongo-3:27017", ("broker", "broker-2", "broker-3"))
 
 
 class Delivery(NamedTuple):
@@ -73,10 +92,10 @@ def _new(name: str) -> str:
     return secrets.token_urlsafe(24)
 
 
-def deliveries(own: Secrets) -> list[Delivery]:
+def deliveries(own: Secrets, servers: Servers = ALONE) -> list[Delivery]:
     """What goes where."""
-    amqp = f"amqp://bowerbird:{own['broker']}@rabbitmq:5672/"
-    mongo = f"mongodb://bowerbird:{own['database']}@mongo:27017/bowerbird?replicaSet=rs0&authSource=bowerbird"
+    amqp = f"amqp://bowerbird:{own['broker']}@{servers.amqp}"
+    mongo = f"mongodb://bowerbird:{own['database']}@{servers.mongo}/bowerbird?replicaSet=rs0&authSource=bowerbird"
     return [
         *(Delivery(f"secrets-{service}", "amqp-url", amqp, SERVICES) for service in ("api", "fetcher", "storer")),
         *(Delivery(f"secrets-{service}", "mongo-url", mongo, SERVICES) for service in ("api", "storer")),
@@ -87,8 +106,16 @@ def deliveries(own: Secrets) -> list[Delivery]:
         Delivery("secrets-mongo", "bowerbird", own["database"], SERVICES),
         # Hashes only; the user's number isn't the same in every image of RabbitMQ, and nobody else has this volume.
         Delivery("secrets-rabbitmq", "definitions.json", definitions(own), ROOT, 0o444),
+        # The image's entry point makes it its user's, with all else that it finds there.
+        *(Delivery(volume, COOKIE, own["cookie"], ROOT) for volume in servers.brokers),
         Delivery("secrets-grafana", "password", own["grafana"], GRAFANA),
     ]
+
+
+def deliver(delivery: Delivery, file: Path, write: Write) -> None:
+    """Writes it. Not a cookie that is there: it belongs to RabbitMQ's user by now, and its node may be running."""
+    if delivery.name != COOKIE or not file.exists() or file.read_text("ascii") != delivery.content:
+        write(file, delivery.content, delivery.owner, delivery.mode)
 
 
 def definitions(own: Secrets) -> str:
@@ -130,9 +157,9 @@ def main(arguments: list[str], volumes: Path, *, give: Callable[[Path, int, int]
     """See the module; the exit code. `give` makes somebody a file's owner, `site` writes the demo page into a folder."""
     write = writing(give)
     match arguments:
-        case []:
-            for volume, name, content, owner, mode in deliveries(kept(volumes / KEPT, write)):
-                write(volumes / volume / name, content, owner, mode)
+        case [] | ["cluster"]:
+            for delivery in deliveries(kept(volumes / KEPT, write), CLUSTER if arguments else ALONE):
+                deliver(delivery, volumes / delivery.volume / delivery.name, write)
             site(volumes / "demo")
             give(volumes / "cache", NGINX, NGINX)
             print("Prepared. The api's key: docker compose run --rm prepare show api-key")
@@ -142,7 +169,10 @@ def main(arguments: list[str], volumes: Path, *, give: Callable[[Path, int, int]
             renew(volumes / KEPT, name, write)
             print("Made. Now: docker compose up --detach --force-recreate")
         case _:
-            print(f"Usage: prepare [show NAME | renew NAME], where NAME is one of {', '.join(RENEWABLE)}; show knows grafana too.", file=sys.stderr)
+            print(
+                f"Usage: prepare [cluster | show NAME | renew NAME], where NAME is one of {', '.join(RENEWABLE)}; show knows grafana too.",
+                file=sys.stderr,
+            )
             return 2
     return 0
 

@@ -32,11 +32,11 @@ def command() -> list[str] | None:
 
 
 class Stack:
-    """A project. Clients are of what nginx publishes."""
+    """A project, of these files or of compose.yaml. Clients are of what nginx publishes."""
 
-    def __init__(self, compose: list[str]) -> None:
+    def __init__(self, compose: list[str], *files: str) -> None:
         self.project = f"bowerbird-test-{uuid.uuid4().hex[:8]}"
-        self._compose = [*compose, "--project-name", self.project]
+        self._compose = [*compose, "--project-name", self.project, *(f"--file={file}" for file in files)]
         self.port, self.consoles_port = free_port(), free_port()
         ours = {
             "PUBLISH": f"127.0.0.1:{self.port}",
@@ -133,9 +133,9 @@ async def _run(arguments: list[str], environ: dict[str, str]) -> str:
 
 
 @contextlib.asynccontextmanager
-async def running(compose: list[str]) -> AsyncIterator[Stack]:
+async def running(compose: list[str], *files: str) -> AsyncIterator[Stack]:
     """A stack of its own, gone afterwards with all that it had. What fails is told together with its logs."""
-    stack = Stack(compose)
+    stack = Stack(compose, *files)
     try:
         await stack.compose("build", "prepare")
         await stack.up()

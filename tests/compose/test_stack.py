@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.compose.stack import ROOT, Stack, command, running
+from tests.compose.stack import ROOT, Stack, running
 from tests.polling import until
-from tests.servers import docker_answers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,15 +25,6 @@ MANY = 400
 KINDS = ("webp", "jpg", "png", "jpg", "avif", "jpg", "gif", "jpg", "webp")
 """The endings of the gallery's first nine images (deploy/demo/make.py)."""
 SERVICES = ("api", "fetcher", "storer")
-
-
-@pytest.fixture
-def compose() -> list[str]:
-    """The command. Without an engine the test is skipped."""
-    found = command()
-    if found is None or not docker_answers():
-        pytest.skip("needs a Docker engine that answers, and compose")
-    return found
 
 
 async def test_the_whole_stack_does_what_it_promises(compose: list[str]) -> None:

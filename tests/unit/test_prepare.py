@@ -30,6 +30,15 @@ def run(volumes: Path, *arguments: str) -> int:
     return prepare.main([*arguments], volumes, give=lambda *_: None, site=lambda folder: (folder / "index.html").write_text("pictures"))
 
 
+@pytest.fixture
+def three(volumes: Path) -> list[Path]:
+    """The volumes of three nodes of RabbitMQ."""
+    folders = [volumes / name for name in prepare.CLUSTER.brokers]
+    for folder in folders:
+        folder.mkdir()
+    return folders
+
+
 def contents(volumes: Path) -> dict[str, str]:
     return {f"{file.parent.name}/{file.name}": file.read_text() for file in volumes.glob("secrets*/*")}
 
@@ -81,6 +90,31 @@ def test_the_key_file_is_one_that_mongodb_takes(volumes: Path) -> None:
     base64.b64decode(key, validate=True)
 
 
+def test_the_nodes_of_a_cluster_know_each_other_and_nobody_else_does(volumes: Path, three: list[Path]) -> None:
+    run(volumes, "cluster")
+    [cookie] = {(folder / ".erlang.cookie").read_text() for folder in three}
+    assert len(cookie) >= 32
+    assert all((folder / ".erlang.cookie").stat().st_mode & 0o777 == 0o400 for folder in three)
+    assert [name for name, content in contents(volumes).items() if cookie in content] == ["secrets/cookie"]
+
+
+def test_a_cookie_that_a_node_has_made_its_own_is_left_to_it_but_not_another(volumes: Path, three: list[Path]) -> None:
+    run(volumes, "cluster")
+    kept, other, _ = [folder / ".erlang.cookie" for folder in three]
+    before = kept.stat().st_ino
+    # What a node that was alone before had made itself.
+    other.chmod(0o600)
+    other.write_text("ABCDEFGHIJKLMNOPQRST")
+    run(volumes, "cluster")
+    assert kept.stat().st_ino == before
+    assert other.read_text() == kept.read_text()
+
+
+def test_alone_there_is_no_cookie(volumes: Path, three: list[Path]) -> None:
+    run(volumes)
+    assert not [file for folder in three for file in folder.iterdir()]
+
+
 def test_a_secret_is_shown_and_renewed(volumes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(volumes)
     before = contents(volumes)
@@ -95,7 +129,8 @@ def test_a_secret_is_shown_and_renewed(volumes: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    "arguments", [["renew", "key-file"], ["renew", "administrator"], ["show", "../secrets"], ["show", "nothing"], ["show"], ["x"]]
+    "arguments",
+    [["renew", "key-file"], ["renew", "administrator"], ["renew", "cookie"], ["show", "../secrets"], ["show", "nothing"], ["show"], ["x"]],
 )
 def test_what_cannot_be_done_is_refused(volumes: Path, arguments: list[str]) -> None:
     run(volumes)
