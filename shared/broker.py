@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 import aio_pika
@@ -241,6 +242,11 @@ class Publisher:
                 await self._until_lost()
             except AWAY as error:
                 RABBITMQ.noted(type(error).__name__)
+            except Exception:
+                # Nothing that waiting mends, such as a parameter of the URL that means nothing: whoever looks after the process should hear of it.
+                log.exception("can't connect to RabbitMQ, and is stopping")
+                signal.raise_signal(signal.SIGTERM)
+                return
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _until_lost(self) -> None:

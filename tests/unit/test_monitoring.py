@@ -66,7 +66,9 @@ def test_the_page_of_an_alert_says_what_it_means_how_to_see_why_and_what_to_do(n
 
 
 def test_the_pages_name_only_metrics_that_some_expression_or_the_code_has() -> None:
-    known = (monitoring.ROOT / "shared" / "metrics.py").read_text("utf-8") + (monitoring.ROOT / "services" / "api" / "monitoring" / "figures.py").read_text("utf-8")
+    known = (monitoring.ROOT / "shared" / "metrics.py").read_text("utf-8") + (
+        monitoring.ROOT / "services" / "api" / "monitoring" / "figures.py"
+    ).read_text("utf-8")
     for metric in re.findall(r"`bowerbird_(\w+?)`", OPERATIONS):
         assert re.search(rf'"(bowerbird_)?{metric.removesuffix("_total")}(_total)?"', known), metric
 
