@@ -42,7 +42,7 @@ def run(service: Service) -> int:
         # A message, once handled, is let go by reference counts alone, while looking for cycles among all that is in hand took a fifth of a
         # fetcher's time (docs/performance.md).
         gc.set_threshold(100_000, 20, 100)
-        with tracing.exporting(service.__name__, os.environ), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with tracing.exporting(getattr(service, "__name__", "bowerbird"), os.environ), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_until_signalled(service, settings))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
