@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import tarfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.async_api import expect
 
+from tests import npm
 from tests.api import running_api
 from tests.browser import holdings
 
@@ -95,18 +93,7 @@ async def test_who_wants_no_motion_gets_none(api: Api, gallery: Gallery) -> None
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The source of axe-core, which checks a page against the WCAG; from npm, for the length of the run."""
-    folder = Path(tmp_path_factory.mktemp("axe"))
-    try:
-        done = subprocess.run(["npm", "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"{AXE} can't be had from npm: {error}")
-    archives = list(folder.glob("*.tgz"))
-    if done.returncode or not archives:
-        pytest.skip(f"{AXE} can't be had from npm: {done.stderr[-200:]}")
-    with tarfile.open(archives[0]) as archive:
-        source = archive.extractfile("package/axe.min.js")
-        assert source
-        return source.read().decode()
+    return npm.file_of(AXE, "axe.min.js", tmp_path_factory.mktemp("axe")).decode()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

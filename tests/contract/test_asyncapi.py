@@ -6,7 +6,6 @@ import ast
 import json
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from services.api.reference.html import HEADERS
 from services.api.reference.samples import SAMPLES
 from shared import events, topology
 from shared.settings import Settings
+from tests import npm
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = sorted((Path(__file__).parent / "golden").iterdir())
@@ -30,18 +30,8 @@ MESSAGES = DOCUMENT["components"]["messages"]
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """AsyncAPI's own JSON schema of such documents; from npm, for the length of the run."""
-    folder = Path(tmp_path_factory.mktemp("asyncapi"))
-    try:
-        done = subprocess.run(["npm", "pack", "--silent", SPECS], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"{SPECS} can't be had from npm: {error}")
-    archives = list(folder.glob("*.tgz"))
-    if not archives:
-        pytest.skip(f"{SPECS} can't be had from npm: {done.stderr[-200:]}")
-    with tarfile.open(archives[0]) as archive:
-        schema = archive.extractfile("package/schemas/3.0.0-without-$id.json")
-        assert schema
-        return jsonschema_rs.validator_for(json.load(schema))
+    schema = npm.file_of(SPECS, "schemas/3.0.0-without-$id.json", tmp_path_factory.mktemp("asyncapi"))
+    return jsonschema_rs.validator_for(json.loads(schema))
 
 
 def test_the_document_is_an_asyncapi_document(official: Any) -> None:
