@@ -27,7 +27,7 @@ from bench.origin import origin
 from bench.peers import Peers
 from bench.photos import LARGE
 from bench.report import Results
-from bench.world import World, room
+from bench.world import World, room, rounds
 from services.local.errors import StartError
 from services.local.servers import local_servers
 
@@ -48,7 +48,9 @@ def say(line: str) -> None:
 async def world(data: Path, folder: Path, *, quick: bool) -> AsyncIterator[World]:
     """The servers and the origin, with their data in `folder`, which must be on a disk; nothing runs on when the block ends."""
     async with AsyncExitStack() as stack:
-        there = await stack.enter_async_context(origin(folder, {**end_to_end.stock(quick=quick), LARGE: 1}, say))
+        # Each run has images of its own: what was stored before is neither downloaded nor stored again.
+        stock = {size: count * len(rounds(quick=quick)) for size, count in end_to_end.stock(quick=quick).items()}
+        there = await stack.enter_async_context(origin(folder, {**stock, LARGE: 1}, say))
         say("Starting RabbitMQ and MongoDB ...")
         servers = await stack.enter_async_context(local_servers(folder, say=say))
         yield World(servers=servers, origin=there, folder=folder, data=data, quick=quick, say=say)

@@ -96,7 +96,7 @@ async def _pages(section: Section, world: World, where: Room, api: Project, size
         kinds[f"{name}, first"] = request("GET", f"/images?{urlencode({**parameters, 'limit': LIMIT})}")
         kinds[f"{name}, deepest"] = request("GET", f"/images?{urlencode({**deep, 'limit': LIMIT})}")
     names, count = list(kinds), world.pick(200, 30)
-    for number in range(-1, world.runs):
+    for number in range(-1, world.rounds.stop):
         numbers = range(count * len(names))
         found = await load(api.port, Cycle(list(kinds.values())), numbers, expect=200, processes=1, connections=1, seconds=300)
         if number < 0:

@@ -28,9 +28,8 @@ async def measure(world: World) -> Section:
 
 async def _memory(section: Section, world: World) -> None:
     async with room(world.servers) as where, project(world, where) as running:
-        for size, count in world.origin.stock.items():
-            if size in end_to_end.stock(quick=world.quick):
-                await end_to_end.store(world, where, running, size, count)
+        for size, count in end_to_end.stock(quick=world.quick).items():
+            await end_to_end.store(world, where, running, size, range(count))
         peaks = running.peak_memory()
     for name, peak in peaks.items():
         world.say(f"  peak memory of a {name}: {peak:.0f} MiB")
@@ -45,8 +44,9 @@ async def _scaling(section: Section, world: World) -> None:
         for fetchers in FETCHERS[:2] if world.quick else FETCHERS:
             async with room(world.servers) as where, project(world, where, {**default_processes(), "fetcher": fetchers}) as running:
                 rates[fetchers] = []
-                for number in world.rounds:
-                    rate, _ = await end_to_end.store(there, where, running, "6 KB", fetchers * PER_FETCHER * world.pick(8, 2))
+                count = fetchers * PER_FETCHER * world.pick(8, 2)
+                for turn, number in enumerate(world.rounds):
+                    rate, _ = await end_to_end.store(there, where, running, "6 KB", range(turn * count, (turn + 1) * count))
                     world.say(f"  an origin that takes {1000 * DELAY:g} ms, {fetchers} fetcher{'s' if fetchers > 1 else ''}: {rate:,.0f} images/s")
                     if number >= 0:
                         rates[fetchers].append(rate)

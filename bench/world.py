@@ -49,14 +49,9 @@ class World:
     say: Callable[[str], None]
 
     @property
-    def runs(self) -> int:
-        """How many count, after those that only warm up."""
-        return 1 if self.quick else 3
-
-    @property
     def rounds(self) -> range:
-        """Negative numbers are of those that only warm up."""
-        return range(-1 if not self.quick else 0, self.runs)
+        """As the function."""
+        return rounds(quick=self.quick)
 
     def pick(self, full: int, quick: int) -> int:
         """One or the other."""
@@ -86,18 +81,23 @@ class Room:
         for name in (COLLECTION, "fs.files", "fs.chunks"):
             await self.database[name].delete_many({})
 
-    async def until_stored(self, count: int, *, seconds: float) -> float:
-        """When (of the monotonic clock) so many images were stored. Raises BenchError when one fails, or after so many seconds."""
+    async def until_stored(self, count: int, *, before: int = 0, seconds: float) -> float:
+        """When (of the monotonic clock) so many images were stored, beside those before. Raises BenchError when one fails, or after so many seconds."""
         until = time.monotonic() + seconds
-        while (stored := await self.images.count_documents({"status": "stored"})) < count:
+        while (stored := await self.images.count_documents({"status": "stored"}) - before) < count:
             if time.monotonic() > until or await self.images.find_one({"status": "failed"}):
                 odd = await self.images.find_one({"status": {"$ne": "stored"}}) or {}
                 raise BenchError(
-                    f"{stored:,} of {count:,} images stored within {seconds:g} s; one of the others: {odd.get('status')} {odd.get('error')}"
+                    f"{stored:,} of {count:,} images stored within {seconds:g} s; one of the others: {odd.get('status')}, {odd.get('attempts')}"
                 )
             # Counting takes time of the database's, so it is done often only towards the end.
             await asyncio.sleep(POLL_SECONDS if count - stored < count / 5 else 10 * POLL_SECONDS)
         return time.monotonic()
+
+
+def rounds(*, quick: bool) -> range:
+    """A run has each of these numbers; negative ones only warm up."""
+    return range(1) if quick else range(-1, 3)
 
 
 @asynccontextmanager

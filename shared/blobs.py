@@ -15,7 +15,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from bson import Binary, ObjectId
+from bson import ObjectId
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
@@ -251,9 +251,9 @@ def _duplicates(error: BulkWriteError) -> list[Document]:
 
 def _chunks(file: ObjectId, body: bytes) -> list[Document]:
     if len(body) <= CHUNK_BYTES:
-        return [{"_id": ObjectId(), "files_id": file, "n": 0, "data": Binary(body)}]
+        return [{"_id": ObjectId(), "files_id": file, "n": 0, "data": body}]
     parts = range(0, len(body), CHUNK_BYTES)
-    return [{"_id": ObjectId(), "files_id": file, "n": n, "data": Binary(body[offset : offset + CHUNK_BYTES])} for n, offset in enumerate(parts)]
+    return [{"_id": ObjectId(), "files_id": file, "n": n, "data": body[offset : offset + CHUNK_BYTES]} for n, offset in enumerate(parts)]
 
 
 def _file(file: ObjectId, sha256: str, length: int, content_type: str) -> Document:

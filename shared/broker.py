@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 import aio_pika
 from aio_pika.exceptions import AMQPError, PublishError
-from aiormq import spec
 
-from shared import events, metrics, topology, tracing
+from shared import events, frames, metrics, topology, tracing
 from shared.absence import RABBITMQ
 from shared.batching import Batcher
 from shared.errors import BrokerUnavailable, Unpublishable
@@ -271,8 +270,8 @@ class Publisher:
                 opening.reschedule(asyncio.get_running_loop().time() + OPEN_SECONDS)
 
 
-def _properties(envelope: events.Envelope, wait: float | None = None) -> spec.Basic.Properties:
-    return spec.Basic.Properties(
+def _properties(envelope: events.Envelope, wait: float | None = None) -> frames.Properties:
+    return frames.Properties(
         headers=envelope.headers,
         content_type=envelope.content_type,
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,

@@ -28,6 +28,7 @@ MAX_OWNERS = 1000
 """As many pages and batches are remembered for an image, the newest: a logo can be on all pages of the world."""
 
 _SHORT = {"in": 0, "versions": 0}
+_DISPATCHED = {"$unset": {"dispatched": ""}}
 DUPLICATE_KEY = 11000
 _BAD_HINT = 2
 
@@ -144,16 +145,18 @@ class Catalog:
             documents = await self._images.find(query, _SHORT).sort("requested_at", ASCENDING).limit(limit).to_list(limit)
         return read_all(documents)
 
-    async def dispatched(self, requests: Iterable[DownloadRequested]) -> None:
-        """Notes that the broker has confirmed these requests."""
+    async def dispatched(self, requests: Collection[DownloadRequested]) -> None:
+        """Notes that the broker has confirmed these requests, of images that haven't come further in the meantime."""
+        revisions = {request.image: request.revision for request in requests}
         by_revision: dict[int, list[str]] = {}
-        for request in requests:
-            by_revision.setdefault(request.revision, []).append(request.image)
-        operations = [
-            UpdateMany({"_id": {"$in": ids}, "revision": revision}, {"$unset": {"dispatched": ""}}) for revision, ids in by_revision.items()
-        ]
         with unavailable():
-            await self._images.bulk_write(operations, ordered=False)
+            left = self._images.find({"_id": {"$in": list(revisions)}, "dispatched": False}, {"revision": 1}, hint="_id_")
+            async for one in left:
+                if one["revision"] == revisions[one["_id"]]:
+                    by_revision.setdefault(one["revision"], []).append(one["_id"])
+            if by_revision:
+                marks = [UpdateMany({"_id": {"$in": ids}, "revision": revision}, _DISPATCHED) for revision, ids in by_revision.items()]
+                await self._images.bulk_write(marks, ordered=False)
 
     async def refresh(self, image: str, *, callback: str | None = None) -> tuple[Image, bool] | None:
         """Has an image downloaded again, unless that is under way: the image, and whether it is now. None for an unknown one."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import pymongo
 from pymongo.errors import OperationFailure
 
 from shared import catalog, dead_letters, listing
+from shared.dispatch import RELAYED_AFTER
 from shared.mongo import unavailable
 from shared.status import Status
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from shared.mongo import Document, Mongo
 
 COUNT_SECONDS = 20.0
@@ -76,9 +76,10 @@ class Census:
             return int(await self._mongo[dead_letters.COLLECTION].estimated_document_count())
 
     async def undispatched(self, *, most: int = MOST_COUNTED) -> int:
-        """Images whose request no broker has confirmed, up to `most`: an outage can make any number of them."""
+        """Images that wait for the relay, up to `most`: an outage can make any number of them."""
+        waiting = {"dispatched": False, "requested_at": {"$lt": datetime.now(UTC) - RELAYED_AFTER}}
         with unavailable():
-            return int(await self._images.count_documents({"dispatched": False}, limit=most))
+            return int(await self._images.count_documents(waiting, limit=most))
 
     async def oldest_queued(self) -> datetime | None:
         """When the first of the images that are queued was asked for; None if none is.

@@ -13,8 +13,7 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
-from shared import metrics, tracing
-from shared.batching import Batcher
+from shared import tracing
 from shared.errors import BrokerUnavailable, StoreUnavailable
 from shared.minutes import Minutes
 
@@ -33,8 +32,13 @@ IN_FLIGHT = 200
 """Publishes under way at once: enough to hide a confirm's way there and back."""
 MAX_WAITING = 20_000
 """Some tens of MB. Beyond it a burst waits in MongoDB."""
-PATIENCE = timedelta(seconds=4)
-"""An image that has waited longer is the relay's, which begins to look at it a second later."""
+RELAYED_AFTER = timedelta(seconds=5)
+"""An image that is unmarked for longer is the relay's. Should its request be sent twice, the second changes nothing."""
+PATIENCE = RELAYED_AFTER - timedelta(seconds=1)
+"""No publish is begun after that."""
+MARKED_AFTER = timedelta(seconds=2)
+"""What has come to an outcome by then needs no mark, which costs MongoDB more than the image's new document did."""
+MARK_SECONDS = 0.5
 BATCH = 1000
 CLOSE_SECONDS = 2.0
 WARNING_SECONDS = 60.0
@@ -55,7 +59,8 @@ class Dispatcher:
         self._waiting: deque[Image] = deque()
         self._warned_at = float("-inf")
         self._workers: set[asyncio.Task[None]] = set()
-        self._confirmed: Batcher[DownloadRequested, None] = Batcher(metrics.batched("dispatched", self._mark), max_items=BATCH)
+        self._confirmed: list[DownloadRequested] = []
+        self._marking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,11 +68,16 @@ class Dispatcher:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Finishes what is under way, for a moment."""
         self._waiting.clear()
+        if self._marking:
+            self._marking.cancel()
+            await asyncio.gather(self._marking, return_exceptions=True)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(*self._workers, return_exceptions=True)
-        except TimeoutError:
-            log.info("stopped while requests were unconfirmed: the relay will send them again", extra={"requests": len(self._workers)})
+                await self._mark(self._confirmed)
+        except (TimeoutError, StoreUnavailable):
+            left = len(self._workers) + len(self._confirmed)
+            log.info("stopped while requests were unconfirmed: the relay will send them again", extra={"requests": left})
 
     def dispatch(self, image: Image) -> None:
         """Takes an image whose request is to be published; returns at once."""
@@ -94,13 +104,36 @@ class Dispatcher:
             try:
                 with tracing.caused_by(image.trace):
                     await self._publisher.publish(request)
-                await self._confirmed.add(request)
-            except (BrokerUnavailable, StoreUnavailable) as error:
+            except BrokerUnavailable as error:
                 # Those behind it would fare no better.
                 self._waiting.clear()
-                if time.monotonic() - self._warned_at > WARNING_SECONDS:  # not once an image
-                    self._warned_at = time.monotonic()
-                    log.warning("requests are left to the relay", extra={"error": str(error)})
+                self._warn(error)
+            else:
+                self._confirmed.append(request)
+                self._marking = self._marking or asyncio.create_task(self._mark_from_time_to_time(), context=contextvars.Context())
+
+    async def _mark_from_time_to_time(self) -> None:
+        while True:
+            await asyncio.sleep(MARK_SECONDS)
+            before = datetime.now(UTC) - MARKED_AFTER
+            due = [request for request in self._confirmed if request.requested_at <= before]
+            self._confirmed = [request for request in self._confirmed if request.requested_at > before]
+            try:
+                await self._mark(due)
+            except StoreUnavailable as error:
+                self._warn(error)
+            except asyncio.CancelledError:
+                self._confirmed += due
+                raise
+
+    async def _mark(self, requests: list[DownloadRequested]) -> None:
+        for first in range(0, len(requests), BATCH):
+            await self._note(requests[first : first + BATCH])
+
+    def _warn(self, error: Exception) -> None:
+        if time.monotonic() - self._warned_at > WARNING_SECONDS:  # not once an image
+            self._warned_at = time.monotonic()
+            log.warning("requests are left to the relay", extra={"error": str(error)})
 
     async def publish_all(self, images: Iterable[Image]) -> bool:
         """Publishes the requests of some images and notes those that were confirmed; whether all were. Raises StoreUnavailable."""
@@ -122,10 +155,6 @@ class Dispatcher:
             if isinstance(outcome, BaseException) and not isinstance(outcome, BrokerUnavailable):
                 raise outcome
         return not any(outcomes)
-
-    async def _mark(self, requests: list[DownloadRequested]) -> list[None]:
-        await self._note(requests)
-        return [None] * len(requests)
 
     async def _note(self, requests: list[DownloadRequested]) -> None:
         await self._catalog.dispatched(requests)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from shared import metrics
 from shared.absence import MONGODB
+from shared.dispatch import RELAYED_AFTER
 from shared.errors import StoreUnavailable
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from shared.broker import Publisher
     from shared.catalog import Catalog
     from shared.dispatch import Dispatcher
@@ -24,15 +27,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("bowerbird.api")
 
 PAUSE_SECONDS = 1.0
-PATIENCE = timedelta(seconds=5)
-"""How long a dispatcher has an image to itself: it begins no publish after that. One that is still unconfirmed then is sent twice, harmlessly."""
 PAGE = 1000
 
 
 class Relay:
     """Looks every second; `run` never returns."""
 
-    def __init__(self, catalog: Catalog, publisher: Publisher, dispatcher: Dispatcher, lease: Lease, *, patience: timedelta = PATIENCE) -> None:
+    def __init__(self, catalog: Catalog, publisher: Publisher, dispatcher: Dispatcher, lease: Lease, *, patience: timedelta = RELAYED_AFTER) -> None:
         self._catalog = catalog
         self._publisher = publisher
         self._dispatcher = dispatcher

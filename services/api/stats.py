@@ -78,7 +78,7 @@ class _Counted(msgspec.Struct, frozen=True):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """When the oldest image that is queued was asked for, and how many requests the broker hasn't confirmed."""
+    """When the oldest image that is queued was asked for, and how many requests wait for the relay."""
 
     oldest: datetime | None
     undispatched: int

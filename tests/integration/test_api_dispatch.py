@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from pymongo import UpdateOne
 
 from services.api.relay import PAGE, Relay
 from shared import topology, urls
 from shared.broker import Publisher
-from shared.dispatch import Dispatcher
+from shared.dispatch import MARK_SECONDS, MARKED_AFTER, PATIENCE, RELAYED_AFTER, Dispatcher
 from shared.errors import BrokerUnavailable
 from shared.image import Addition
 from shared.leases import Lease
@@ -78,6 +79,26 @@ async def test_what_is_dispatched_is_published_once_and_marked(catalog: Catalog,
 
         await until(all_marked)
     assert sorted(request.image for request in await taken(amqp_url, QUEUE)) == sorted(image.id for image in images)
+
+
+async def test_what_is_asked_for_again_isnt_marked_by_the_request_before(catalog: Catalog) -> None:
+    again, _ = await added(catalog, 2)
+    requests = [image.request() for image in await catalog.undispatched(before=datetime.now(UTC) + timedelta(minutes=1), limit=2)]
+    await catalog.settle([UpdateOne({"_id": again.id}, {"$set": {"revision": again.revision + 1}})])
+    await catalog.dispatched(requests)
+    assert await left(catalog) == [again.id]
+
+
+async def test_what_the_broker_has_confirmed_is_marked_before_the_relay_looks(catalog: Catalog) -> None:
+    images = await added(catalog, 5)
+    async with Dispatcher(Broken(confirms=5), catalog) as dispatcher:  # type: ignore[arg-type]
+        dispatcher.dispatch_all(images)
+
+        async def marked() -> bool:
+            return not await left(catalog)
+
+        await until(marked)
+    assert MARKED_AFTER + timedelta(seconds=MARK_SECONDS) < PATIENCE < RELAYED_AFTER
 
 
 async def test_what_the_broker_refuses_stays_marked_as_not_dispatched(catalog: Catalog) -> None:

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shared import metrics, vitals
 from shared.census import Census
 from shared.dead_letters import read
+from shared.dispatch import RELAYED_AFTER
 from shared.events import Envelope
 from shared.vitals import Vitals
 from tests.api import Api, gate_to, id_of, rabbitmq_says, running_api, through
@@ -185,7 +186,10 @@ async def test_the_oldest_queued_image_is_the_one_that_was_asked_for_first(api: 
 
 async def test_the_backlog_is_counted_up_to_a_limit(mongo: Mongo) -> None:
     census = Census(mongo)
-    await mongo["images"].insert_many([{"_id": str(number), "dispatched": False} for number in range(5)] + [{"_id": "dispatched"}])
+    at = datetime.now(UTC)
+    fresh = {"_id": "a dispatcher's yet", "requested_at": at, "dispatched": False}
+    left = [{"_id": str(number), "requested_at": at - 2 * RELAYED_AFTER, "dispatched": False} for number in range(5)]
+    await mongo["images"].insert_many([*left, fresh, {"_id": "dispatched", "requested_at": at}])
     assert await census.undispatched() == 5
     assert await census.undispatched(most=3) == 3
 

@@ -107,7 +107,7 @@ def _backlog(backlog: Any) -> list[Metric]:  # noqa: ANN401  (stats.py's own)
         _one("oldest_queued_image_age_seconds", "How long the oldest image that is queued has been", max(0.0, age)),
         _one(
             "relay_backlog_images",
-            "Images whose request RabbitMQ hasn't confirmed, up to 100,000: the relay's, but for the newest",
+            "Images whose request RabbitMQ hasn't confirmed for seconds, up to 100,000: the relay's",
             backlog.undispatched,
         ),
     ]
