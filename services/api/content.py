@@ -50,7 +50,7 @@ def check_stored(image: Image) -> datetime:
 def is_current(request: Request[Any, Any, Any], etag: str, modified: datetime) -> bool:
     """Whether the client has what it asks for already."""
     return conditions.not_modified(
-        etag, modified, if_none_match=_header(request, "if-none-match"), if_modified_since=_header(request, "if-modified-since")
+        etag, modified, if_none_match=_header(request, b"if-none-match"), if_modified_since=_header(request, b"if-modified-since")
     )
 
 
@@ -78,8 +78,8 @@ async def serve(request: Request[Any, Any, Any], image: Image, copy: Image | Ver
 
 
 def _selected(request: Request[Any, Any, Any], etag: str, fetched: datetime, size: int) -> range | None:
-    header = _header(request, "range")
-    if header is None or not conditions.range_applies(etag, fetched, _header(request, "if-range")):
+    header = _header(request, b"range")
+    if header is None or not conditions.range_applies(etag, fetched, _header(request, b"if-range")):
         return None
     try:
         return ranges.parse(header, size)
@@ -111,6 +111,7 @@ async def _all(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield chunk
 
 
-def _header(request: Request[Any, Any, Any], name: str) -> str | None:
-    values = request.headers.getall(name, [])
+def _header(request: Request[Any, Any, Any], name: bytes) -> str | None:
+    # Litestar's own headers, a dictionary made for each request, would take a twentieth of a 304's time.
+    values = [value.decode("latin-1") for key, value in request.scope["headers"] if key == name]
     return ", ".join(values) if values else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
+from wsgiref.handlers import format_date_time
 
 # An opaque tag as section 8.8.3 has it; what precedes it (W/) doesn't matter to a weak comparison.
 _OPAQUE_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
@@ -32,7 +33,7 @@ def range_applies(etag: str, modified: datetime, if_range: str | None) -> bool:
 
 def http_date(time: datetime) -> str:
     """A time as in Last-Modified (section 5.6.7)."""
-    return format_datetime(_seconds(time), usegmt=True)
+    return format_date_time(time.timestamp())
 
 
 def _seconds(time: datetime) -> datetime:
