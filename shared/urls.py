@@ -68,30 +68,36 @@ def parse(text: str, *, ports: Container[Any] | None = None) -> Url:
     if not _AUTHORITY.match(text):
         raise UrlRefused("url-syntax", "The URL names no host: it should look like https://host/path.")
     try:
-        parsed = ada_url.URL(text)
         # A fragment is the only place for a "#" in what the parser writes.
-        href = parsed.href.partition("#")[0]
+        href = ada_url.URL(text).href.partition("#")[0]
         # It must be a fixed point, or what is hashed today is not what is dialled tomorrow.
         settled = href == text or ada_url.URL(href).href == href
     except ValueError:
         raise UrlRefused("url-syntax", "The URL can't be parsed: its host or its port is not valid.") from None
     if not settled:
         raise UrlRefused("url-syntax", "The URL has no settled form.")
-    host = parsed.hostname
+    # Read from the text rather than asked of the parser, each of whose answers costs as much as parsing.
+    scheme_name = "https" if href.startswith("https:") else "http"
+    user, _, authority = href[len(scheme_name) + 3 :].partition("/")[0].rpartition("@")
+    host, port_text = _host_and_port(authority)
     # Of an address the parser drops the dot, of a name it doesn't.
     if not host or host.endswith(".") or ".." in host or host.startswith(".") or _DOT_AT_END.match(text):
         raise UrlRefused("url-host", "The URL's host has an empty label or ends in a dot.")
     if len(href) > MAX_URL_BYTES:
         raise UrlRefused("url-too-long", f"The URL, percent-encoded, is longer than {MAX_URL_BYTES:,} bytes.")
-    # Read from the text rather than asked of the parser, each of whose answers costs as much as parsing.
-    scheme_name = "https" if href.startswith("https:") else "http"
-    authority = href[len(scheme_name) + 3 :].partition("/")[0]
-    if "@" in authority:
+    if user:
         raise UrlRefused("url-credentials", "The URL carries a user name or a password; neither would be sent.")
-    port = int(authority[len(host) + 1 :] or DEFAULT_PORTS[scheme_name])
+    port = int(port_text or DEFAULT_PORTS[scheme_name])
     if ports is not None and port not in ports:
         raise UrlRefused("url-port", f"Port {port} is not among those that may be asked.")
     return Url(href=href, scheme=scheme_name, host=host, port=port)
+
+
+def _host_and_port(authority: str) -> tuple[str, str]:
+    if authority.endswith("]"):  # an IPv6 address has colons of its own
+        return authority, ""
+    host, colon, port = authority.rpartition(":")
+    return (host, port) if colon else (port, "")
 
 
 def image_id(href: str) -> str:
