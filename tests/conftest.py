@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Stops the servers."""
     if started := config.stash.get(STARTED, None):
         started.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One more than there are cores, for `-n auto`: tests wait for servers, and for time to pass, a good part of their time."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return cores + 1
 
 
 def _without_servers(config: pytest.Config) -> bool:

@@ -26,6 +26,7 @@ log = logging.getLogger("bowerbird.api")
 
 CHECK_SECONDS = 2.0
 KEEP_SECONDS = 1.0
+KEEP_BAD_SECONDS = 0.1
 OK = "ok"
 READ_BY_OTHERS = (topology.DOWNLOAD_REQUESTED, topology.IMAGE_FETCHED)
 
@@ -33,22 +34,24 @@ READ_BY_OTHERS = (topology.DOWNLOAD_REQUESTED, topology.IMAGE_FETCHED)
 class Readiness:
     """Runs named checks, each of which returns `ok` or what is wrong; all at once, for CHECK_SECONDS at most.
 
-    A result is kept for KEEP_SECONDS, so that probing can't be used to load the servers behind.
+    A result is kept for KEEP_SECONDS, so that probing can't be used to load the servers behind; one that isn't all `ok` for KEEP_BAD_SECONDS
+    only: who probes then waits for it to pass, and just after a start that is soon.
     """
 
     def __init__(self, checks: Mapping[str, Callable[[], Awaitable[str]]]) -> None:
         self._checks = checks
         self._lock = asyncio.Lock()
-        self._known_at = float("-inf")
+        self._until = float("-inf")
         self._known: dict[str, str] = {}
 
     async def check(self) -> dict[str, str]:
         """What each check says, by its name."""
         async with self._lock:
-            if time.monotonic() - self._known_at > KEEP_SECONDS:
+            if time.monotonic() > self._until:
                 results = await asyncio.gather(*(_bounded(check) for check in self._checks.values()))
                 self._known = dict(zip(self._checks, results, strict=True))
-                self._known_at = time.monotonic()
+                fine = all(result == OK for result in results)
+                self._until = time.monotonic() + (KEEP_SECONDS if fine else KEEP_BAD_SECONDS)
         return self._known
 
 

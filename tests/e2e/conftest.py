@@ -70,7 +70,7 @@ async def running(settings: Settings, services: Sequence[Service] = (storer, fet
         for service in services:
             await stack.enter_async_context(service(settings))
         base = f"http://127.0.0.1:{settings.port}"
-        client = await stack.enter_async_context(httpx.AsyncClient(base_url=base, trust_env=False, timeout=30))
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=base, trust_env=False, verify=False, timeout=30))
 
         async def ready() -> bool:
             return (await client.get("/health/ready")).status_code == httpx.codes.OK

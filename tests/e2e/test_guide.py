@@ -8,6 +8,7 @@ import json
 import sys
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ from tests.origin import Origin, body, image
 from tests.polling import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from shared.settings import Settings
 
@@ -73,8 +74,9 @@ async def test_what_the_guide_says_comes_to_pass(here: Settings, mongo: Mongo, t
         while any((await housekeeping.sweep()).values()):
             pass
 
+    then: dict[str, Callable[[], Awaitable[object]]] = {"a while later": a_while_later, "somebody listens": partial(listens, receiver)}
     async with serving(tmp_path / "site", site) as log, running(here), Shell(tmp_path) as shell:
-        followed = await follow(ROOT / "docs" / "guide.md", shell, instead=instead, then={"a while later": a_while_later})
+        followed = await follow(ROOT / "docs" / "guide.md", shell, instead=instead, then=then)
     assert followed > 10
     # As the guide says of the second terminal: the page and one image were sent again.
     assert log.read_text().count('" 304 -') == 27
@@ -111,17 +113,22 @@ async def serving(site: Path, port: int) -> AsyncIterator[Path]:
     with log.open("wb") as written:
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL, stderr=written)
     try:
-
-        async def answers() -> bool:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                return False
-            writer.close()
-            return True
-
-        await until(answers)
+        await listens(port)
         yield log
     finally:
         process.kill()
         await process.wait()
+
+
+async def listens(port: int) -> None:
+    """Waits until somebody does on this port."""
+
+    async def answers() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    await until(answers)

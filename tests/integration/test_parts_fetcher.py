@@ -141,9 +141,9 @@ async def test_a_tiff_of_60_mib_goes_through_in_60_parts_within_150_mib(fetcher:
 async def test_memory_does_not_grow_with_the_number_of_large_images(fetcher: Fetcher) -> None:
     if sys.platform != "linux":
         pytest.skip("memory is read from /proc")
-    content = tiff(directory_at_end=True)
+    large = body(tiff(directory_at_end=True), "image/tiff")
     for number in range(8):
-        fetcher.origin.on(f"/{number}.tiff", body(content, "image/tiff"))
+        fetcher.origin.on(f"/{number}.tiff", large)
         await fetcher.request(f"/{number}.tiff")
     for _ in range(8):
         await fetcher.next_of(topology.IMAGE_FETCHED)

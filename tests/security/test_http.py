@@ -153,13 +153,19 @@ async def test_case_28_endless_headers(here: World) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"HTTP/1.1 200 OK\r\nX: " + b"y" * 10_000_000, b"HTTP/1.1 200 " + b"y" * 10_000_000, b"y" * 10_000_000, b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000,
+    [b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000,
      b"HTTP/9.9 200 OK\r\n\r\n", b"\0" * 1000, b"HTTP/1.1 99999 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX\0: y\r\n\r\n", b"SSH-2.0-OpenSSH\r\n", b"\r\n" * 1000,
      b"HTTP/1.1 100 Continue\r\n\r\n" * 5000, b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"],
     ids=lambda answer: repr(answer[:30]),
 )  # fmt: skip
-async def test_case_28_an_answer_that_is_no_http_or_has_no_end(here: World, answer: bytes) -> None:
+async def test_case_28_an_answer_that_is_no_http(here: World, answer: bytes) -> None:
     await here.fails(here.on(raw(answer)), Reason.CONNECT, Reason.HTTP_STATUS, Reason.NOT_AN_IMAGE, Reason.TIMEOUT, seconds=30)
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 ", b""])
+async def test_case_28_a_line_that_has_no_end(here: World, start: bytes) -> None:
+    answer = raw(start + b"y" * 10_000_000)
+    await here.fails(here.on(answer), Reason.CONNECT, Reason.HTTP_STATUS, Reason.NOT_AN_IMAGE, Reason.TIMEOUT, seconds=30)
 
 
 @pytest.mark.parametrize("code", [404, 410, 400, 401, 403, 451])

@@ -35,8 +35,13 @@ pytestmark = pytest.mark.anyio
 
 SETTINGS = Settings(fetch_allow=(ip_network("127.77.0.0/16"),), max_image_bytes=30 * PART_BYTES)
 PICTURE = image("PNG")
-LARGE = PICTURE + random.Random(2).randbytes(20 * PART_BYTES)
 PARTS = 21
+
+
+@pytest.fixture(scope="module")
+def large() -> bytes:
+    """An image of so many parts; in the module itself, every process of the suite would hold it."""
+    return PICTURE + random.Random(2).randbytes((PARTS - 1) * PART_BYTES)
 
 
 class Confirms(Publisher):
@@ -109,9 +114,9 @@ async def test_a_small_image_is_one_event() -> None:
         assert not here.files
 
 
-async def test_a_large_image_goes_in_parts_all_confirmed_before_the_event() -> None:
+async def test_a_large_image_goes_in_parts_all_confirmed_before_the_event(large: bytes) -> None:
     async with started(Confirms()) as here:
-        here.origin.on("/a", body(LARGE))
+        here.origin.on("/a", body(large))
         (first,), (second,) = [await here.handlers.on_download_requested(here.request()) for _ in range(2)]
         files = {}
         for publication in (first, second):
@@ -119,17 +124,17 @@ async def test_a_large_image_goes_in_parts_all_confirmed_before_the_event() -> N
             assert isinstance(event, ImageFetched)
             assert event.file
             assert re.fullmatch("[0-9a-f]{24}", event.file)
-            assert (event.parts, event.size, event.body, event.revision, event.attempt) == (PARTS, len(LARGE), b"", 3, 2)
+            assert (event.parts, event.size, event.body, event.revision, event.attempt) == (PARTS, len(large), b"", 3, 2)
             parts = [part for part in here.publisher.confirmed if isinstance(part, ImagePart) and part.file == event.file]
-            assert b"".join(part.body for part in sorted(parts, key=lambda part: part.number)) == LARGE
+            assert b"".join(part.body for part in sorted(parts, key=lambda part: part.number)) == large
             assert {(part.image, part.revision) for part in parts} == {(event.image, 3)}
             files[event.file] = parts
         assert len(files) == 2  # a repeated step begins a new file
 
 
-async def test_few_parts_are_under_way_at_once_and_the_event_waits_for_all() -> None:
+async def test_few_parts_are_under_way_at_once_and_the_event_waits_for_all(large: bytes) -> None:
     async with started(Confirms(open_=False)) as here:
-        here.origin.on("/a", body(LARGE))
+        here.origin.on("/a", body(large))
         tasks = [asyncio.create_task(here.handlers.on_download_requested(here.request())) for _ in range(3)]
         while here.publisher.waiting < IN_FLIGHT:
             await asyncio.sleep(0)
@@ -140,9 +145,9 @@ async def test_few_parts_are_under_way_at_once_and_the_event_waits_for_all() -> 
         assert len(here.publisher.confirmed) == 3 * PARTS
 
 
-async def test_a_part_that_cannot_be_published_ends_it_with_the_file_closed_and_nothing_held() -> None:
+async def test_a_part_that_cannot_be_published_ends_it_with_the_file_closed_and_nothing_held(large: bytes) -> None:
     async with started(Confirms()) as here:
-        here.origin.on("/a", body(LARGE))
+        here.origin.on("/a", body(large))
         here.publisher.refused = 5
         with pytest.raises(Unpublishable):
             await here.handlers.on_download_requested(here.request())
@@ -150,9 +155,9 @@ async def test_a_part_that_cannot_be_published_ends_it_with_the_file_closed_and_
         assert await here.handlers.on_download_requested(here.request())
 
 
-async def test_cancelling_in_the_middle_closes_the_file() -> None:
+async def test_cancelling_in_the_middle_closes_the_file(large: bytes) -> None:
     async with started(Confirms(open_=False)) as here:
-        here.origin.on("/a", body(LARGE))
+        here.origin.on("/a", body(large))
         task = asyncio.create_task(here.handlers.on_download_requested(here.request()))
         while not here.publisher.waiting:
             await asyncio.sleep(0)
@@ -164,9 +169,9 @@ async def test_cancelling_in_the_middle_closes_the_file() -> None:
         assert await here.handlers.on_download_requested(here.request())
 
 
-async def test_a_large_body_that_is_no_image_is_closed_too() -> None:
+async def test_a_large_body_that_is_no_image_is_closed_too(large: bytes) -> None:
     async with started(Confirms()) as here:
-        here.origin.on("/a", body(LARGE[len(PICTURE) :]))
+        here.origin.on("/a", body(large[len(PICTURE) :]))
         (publication,) = await here.handlers.on_download_requested(here.request())
         assert isinstance(publication.event, DownloadFailed)
         assert publication.event.reason == Reason.NOT_AN_IMAGE
