@@ -53,7 +53,7 @@ async def _single(section: Section, world: World, port: int, bare: int) -> None:
     ours, nothing, cores = [], [], 0.0
     for number in world.rounds:
         first = (number + 1) * 10**6
-        seconds = world.pick(8, 2)
+        seconds = world.pick(8, 0.5)
         found = await load(port, post, range(first, first + 10**6), expect=202, connections=CONNECTIONS, seconds=seconds)
         floor = await load(bare, post_nothing, range(10**6), expect=202, connections=CONNECTIONS, seconds=seconds / 2)
         world.say(f"  single POSTs: {found.rate:,.0f}/s (an api that does nothing: {floor.rate:,.0f}/s)")
@@ -70,7 +70,7 @@ async def _single(section: Section, world: World, port: int, bare: int) -> None:
 async def _at_a_rate(section: Section, world: World, port: int) -> None:
     half, most = [], []
     for number in world.rounds:
-        count = int(RATE * world.pick(10, 2))
+        count = int(RATE * world.pick(10, 1))
         first = (number + 100) * 10**6
         found = await load(port, post, range(first, first + count), expect=202, connections=256, rate=RATE)
         world.say(f"  at {RATE:,.0f} POSTs a second: median {found.p(0.5):.1f} ms, p99 {found.p(0.99):.1f} ms")

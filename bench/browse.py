@@ -131,7 +131,7 @@ async def _single(section: Section, world: World, template: dict[str, Any], port
     ours, nothing = [], []
     async with bare_api(world.folder) as bare:
         for number in world.rounds:
-            seconds = world.pick(8, 2)
+            seconds = world.pick(8, 0.5)
             found = await load(port, gets, range(10**6), expect=200, connections=CONNECTIONS, seconds=seconds)
             floor = await load(bare, Cycle([request("GET", "/200/800")]), range(10**6), expect=200, connections=CONNECTIONS, seconds=seconds / 2)
             world.say(

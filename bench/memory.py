@@ -44,7 +44,7 @@ async def _scaling(section: Section, world: World) -> None:
         for fetchers in FETCHERS[:2] if world.quick else FETCHERS:
             async with room(world.servers) as where, project(world, where, {**default_processes(), "fetcher": fetchers}) as running:
                 rates[fetchers] = []
-                count = fetchers * PER_FETCHER * world.pick(8, 2)
+                count = fetchers * PER_FETCHER * world.pick(8, 1)
                 for turn, number in enumerate(world.rounds):
                     rate, _ = await end_to_end.store(there, where, running, "6 KB", range(turn * count, (turn + 1) * count))
                     world.say(f"  an origin that takes {1000 * DELAY:g} ms, {fetchers} fetcher{'s' if fetchers > 1 else ''}: {rate:,.0f} images/s")

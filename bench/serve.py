@@ -65,7 +65,7 @@ async def _compare(
     floors: list[float] = []
     cores = 0.0
     for number in world.rounds:
-        seconds = world.pick(8, 2)
+        seconds = world.pick(8, 0.5)
         found = await load(*ours, range(10**6), expect=status, connections=CONNECTIONS, seconds=seconds)
         floor = await load(nothing[0], Cycle([request("GET", nothing[1])]), range(10**6), expect=status, connections=CONNECTIONS, seconds=seconds / 2)
         world.say(f"  {name}: {found.rate:,.0f}/s (an api that does nothing: {floor.rate:,.0f}/s)")
@@ -87,7 +87,7 @@ async def _range(section: Section, world: World, where: Room, api: Project, imag
     some = Cycle([request("GET", target, b"", **RANGE)])
     runs = []
     for number in world.rounds:
-        found = await load(api.port, some, range(10**6), expect=206, connections=CONNECTIONS, seconds=world.pick(5, 2))
+        found = await load(api.port, some, range(10**6), expect=206, connections=CONNECTIONS, seconds=world.pick(5, 0.5))
         if number >= 0:
             runs.append(found.rate)
     section.add(f"1,000 bytes of {LARGE}", "/s", runs, how=f"Range, 2 processes, {CONNECTIONS} connections, closed loop")

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import pymongo
@@ -35,6 +35,7 @@ READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
 SERVICES = ("api", "fetcher", "storer")
 _numbers = itertools.count(1)
+Number = TypeVar("Number", int, float)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class World:
         """As the function."""
         return rounds(quick=self.quick)
 
-    def pick(self, full: int, quick: int) -> int:
+    def pick(self, full: Number, quick: Number) -> Number:
         """One or the other."""
         return quick if self.quick else full
 
