@@ -146,7 +146,6 @@ http {{
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000000;
-  open_file_cache max=20000 inactive=1h;
   server {{{listening} root {folder}/images; }}
 }}
 """
