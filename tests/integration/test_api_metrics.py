@@ -55,8 +55,8 @@ async def test_it_says_what_waits_and_how_mongodb_is(api: Api) -> None:
     async def settled() -> Figures | None:
         # Each is counted anew after some seconds of its own.
         found = await figures(api)
-        counted = one(found, "images", status="stored"), one(found, "queue_messages", queue="fetcher.download-requested")
-        return found if counted == (1, 2) and one(found, "relay_backlog_images") == 0 else None
+        waits: list[float | None] = [one(found, "queue_messages", queue="fetcher.download-requested"), one(found, "relay_backlog_images")]
+        return found if [one(found, "images", status="stored"), *waits] == [1, 2, 0] else None
 
     found = await until(settled)
     assert found
