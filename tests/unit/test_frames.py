@@ -1,153 +1,155 @@
-"""AMQP's frames: whatever is read or written here is what pamqp would read, however it is cut into pieces on the way."""
+"""Frames and pages are counted, in bounded time, and none of them is larger than it may be."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
-from typing import Any
+import io
+import struct
+import time
+import zlib
+from typing import TYPE_CHECKING
 
-import aiormq.connection
-import pamqp.frame
 import pytest
-from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
-from hypothesis import given
-from hypothesis import strategies as st
-from pamqp import commands as spec
-from pamqp.body import ContentBody
-from pamqp.header import ContentHeader
-from pamqp.heartbeat import Heartbeat
+from PIL import Image
 
-from shared.frames import Frames, Properties
+from services.fetcher.body import Body, View
+from services.fetcher.disk import Room
+from services.fetcher.frames import WITHOUT_END, Most, check
+from services.fetcher.recognise import Recogniser, recognise
+from shared.errors import PermanentError, Reason
+from shared.settings import Settings
+from tests.origin import image
+from tests.security.hostile import chunk, tiff
 
-SHORT = st.text(max_size=60)
-NAMES = st.from_regex(r"[a-z0-9_.-]{0,60}", fullmatch=True)
-OUR_VALUES = st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1)
-ANY_VALUES = st.recursive(
-    OUR_VALUES | st.none() | st.floats(0, 1, width=32) | st.just(datetime(2026, 11, 22, tzinfo=UTC)),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SHORT.filter(bool), inner, max_size=3),
-    max_leaves=4,
-)
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-
-def tables(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.dictionaries(st.text(min_size=1, max_size=30), values, max_size=6)
+SIZE = (64, 48)
+PIXELS = 1_000_000
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")
 
 
-OUR_PROPERTIES: dict[str, st.SearchStrategy[Any]] = {
-    "content_type": SHORT, "headers": tables(OUR_VALUES), "delivery_mode": st.sampled_from([1, 2]), "correlation_id": SHORT,
-    "expiration": SHORT, "message_id": SHORT, "message_type": SHORT,
-}  # fmt: skip
-ANY_PROPERTIES = {
-    **OUR_PROPERTIES, "headers": tables(ANY_VALUES), "priority": st.integers(0, 9), "reply_to": SHORT, "content_encoding": SHORT,
-    "timestamp": st.just(datetime(2026, 11, 22, tzinfo=UTC)), "user_id": SHORT, "app_id": SHORT,
-}  # fmt: skip
-HEADERS = st.builds(
-    ContentHeader,
-    body_size=st.integers(0, 2**40),
-    properties=st.fixed_dictionaries({}, optional=ANY_PROPERTIES).map(lambda p: spec.Basic.Properties(**p)),
-)
-DELIVERIES = st.builds(
-    spec.Basic.Deliver,
-    consumer_tag=NAMES, delivery_tag=st.integers(0, 2**63 - 1), redelivered=st.booleans(), exchange=NAMES, routing_key=SHORT,
-)  # fmt: skip
-CONFIRMS = st.builds(spec.Basic.Ack, delivery_tag=st.integers(0, 2**63 - 1), multiple=st.booleans())
-OTHERS = st.sampled_from([Heartbeat(), spec.Queue.DeclareOk("q", 1, 2), spec.Channel.Close(404, "gone", 60, 40), spec.Basic.Nack(7)])
-BODIES = st.builds(ContentBody, st.binary(min_size=1, max_size=300))
+def animated(name: str, count: int, size: tuple[int, int] = SIZE) -> bytes:
+    file = io.BytesIO()
+    pictures = [Image.effect_noise(size, 50 + number).convert("L") for number in range(count)]
+    pictures[0].save(file, name, save_all=True, append_images=pictures[1:])
+    return file.getvalue()
 
 
-def content(frame: Any) -> Any:
-    """What can be compared."""
-    if isinstance(frame, ContentHeader):
-        return frame.class_id, frame.weight, frame.body_size, dict(frame.properties)
-    if isinstance(frame, ContentBody):
-        return frame.value
-    return type(frame), [] if isinstance(frame, Heartbeat) else list(frame)
+def refused(content: bytes, most: Most) -> str:
+    with pytest.raises(PermanentError) as caught:
+        recognise(content, most)
+    assert caught.value.reason == Reason.TOO_MANY_PIXELS
+    return caught.value.detail
 
 
-async def read(pieces: list[bytes]) -> list[tuple[int, Any]]:
-    """The frames in what arrives in these pieces after a greeting; the connection then ends."""
-    reader = asyncio.StreamReader()
-    frames = Frames(reader)
-    greeting = pamqp.frame.marshal(spec.Connection.Tune(0, 131_072, 60), 0)
-    reader.feed_data(greeting)
-    assert content((await frames.get_frame())[2]) == content(spec.Connection.Tune(0, 131_072, 60))
-    found: list[tuple[int, Any]] = []
-
-    async def take() -> None:
-        while True:
-            _, channel, frame = await frames.get_frame()
-            found.append((channel, frame))
-
-    taking = asyncio.create_task(take())
-    for piece in pieces:
-        reader.feed_data(piece)
-        await asyncio.sleep(0)
-    reader.feed_eof()
-    with pytest.raises((AMQPConnectionError, StopAsyncIteration, RuntimeError)):
-        await taking
-    return found
+@pytest.mark.parametrize("name", ANIMATED)
+def test_as_many_frames_as_may_be_are_kept_and_one_more_is_not(name: str) -> None:
+    content = animated(name, 7)
+    assert recognise(content, Most(PIXELS, 7)).width == SIZE[0]
+    assert refused(content, Most(PIXELS, 6)) == "The image has more than 6 frames or pages."
 
 
-@given(st.lists(st.tuples(st.integers(1, 65_535), HEADERS | DELIVERIES | CONFIRMS | OTHERS | BODIES), max_size=8), st.integers(1, 400))
-def test_frames_are_read_as_pamqp_reads_them_in_pieces_of_any_size(sent: list[tuple[int, Any]], size: int) -> None:
-    frames = [(channel if not isinstance(frame, Heartbeat) else 0, pamqp.frame.marshal(frame, channel)) for channel, frame in sent]
-    data = b"".join(frame for _, frame in frames)
-    found = asyncio.run(read([data[at : at + size] for at in range(0, len(data), size)]))
-    assert [channel for channel, _ in found] == [channel for channel, _ in frames]
-    assert [content(frame) for _, frame in found] == [content(pamqp.frame.unmarshal(frame)[2]) for _, frame in frames]
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ANIMATED)
+async def test_the_fetcher_counts_them_too_in_memory_and_on_disk(name: str) -> None:
+    content = animated(name, 7)
+    for most, kept in ((7, True), (6, False)):
+        async with Recogniser(Settings(max_frames=most)) as recogniser:
+            for large in (False, True):
+                with Body() as body:
+                    if large:
+                        body.move_to_disk(Room(10**6, lambda _: None))
+                    body.add(content)
+                    if kept:
+                        assert (await recogniser.recognise(body)).format == name
+                    else:
+                        with pytest.raises(PermanentError, match="6 frames"):
+                            await recogniser.recognise(body)
 
 
-@given(st.fixed_dictionaries({}, optional={**OUR_PROPERTIES, "headers": tables(OUR_VALUES | st.none())}))
-def test_what_is_written_is_what_pamqp_reads(fields: dict[str, Any]) -> None:
-    written = pamqp.frame.marshal(ContentHeader(body_size=5, properties=Properties(**fields)), 1)
-    found = dict(pamqp.frame.unmarshal(written)[2].properties)  # type: ignore[union-attr]
-    expected = {"delivery_mode": 1, **{name: value for name, value in fields.items() if value != {}}}
-    assert {name: value for name, value in found.items() if value or name in expected} == expected
+@pytest.mark.parametrize("name", ["JPEG", "BMP", "ICO", "GIF", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_a_still_is_one_frame(name: str) -> None:
+    assert recognise(image(name), Most(PIXELS, 1)).format == name
 
 
-@pytest.mark.parametrize(
-    "fields", [{"message_id": "m" * 256}, {"headers": {"h" * 256: 1}}, {"headers": {"number": 2**63}}, {"headers": {"thing": object()}}]
-)
-def test_what_amqp_has_no_room_for_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(TypeError):
-        Properties(**fields).marshal()
+def test_a_frame_of_a_gif_that_reaches_beyond_the_canvas_counts_with_all_of_it() -> None:
+    content = bytearray(animated("GIF", 3))
+    at = content.rindex(b"\x2c" + struct.pack("<HHHH", 0, 0, *SIZE))
+    content[at + 1 : at + 3] = struct.pack("<H", 65_000)
+    assert "65,064 by 48" in refused(bytes(content), Most(PIXELS, 10))
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x01\x00\x01\x00\x00\x00\x0d\x00\x3c\x00\x50" + bytes(9) + b"\xcd",  # an ack that ends otherwise than with 0xCE
-        b"\x01\x00\x01\x00\x00\x00\x05\x00\x3c\x00\x3c\xff\xce",  # a delivery whose consumer tag is longer than the frame
-        b"\x01\x00\x01\x00\x00\x00\x05\x00\x3c\x00\x3c\x09\xce" + bytes(40),  # the same, where what follows would do for it
-        b"\x02\x00\x01\x00\x00\x00\x03\x00\x3c\x00\xce",  # a header of three bytes
-        b"\x09\x00\x01\x00\x00\x00\x01\x00\xce",  # a frame of no known type
-        b"\x01\x00\x01\x00\x00\x00\x04\xff\xff\xff\xff\xce",  # a method that there isn't
-    ],
-)
-def test_what_is_no_frame_ends_the_connection(data: bytes) -> None:
-    async def found() -> None:
-        reader = asyncio.StreamReader()
-        frames = Frames(reader)
-        frames.started = True
-        reader.feed_data(data)
-        await frames.get_frame()
-
-    with pytest.raises(InvalidFrameError):
-        asyncio.run(found())
+def test_a_page_of_a_tiff_that_is_larger_than_the_first_counts() -> None:
+    first = tiff((256, 4, 1, 10), (257, 4, 1, 10), (273, 4, 1, 8), (279, 4, 1, 4))
+    second = tiff((256, 3, 1, 50_000), (257, 4, 1, 50_000))[8:]
+    content = first[:-4] + struct.pack("<I", len(first)) + second
+    assert "50,000 by 50,000" in refused(content, Most(PIXELS, 10))
 
 
-def test_a_connection_that_ends_within_a_frame_is_lost() -> None:
-    async def found() -> None:
-        reader = asyncio.StreamReader()
-        frames = Frames(reader)
-        frames.started = True
-        reader.feed_data(pamqp.frame.marshal(ContentBody(b"bytes"), 1)[:-1])
-        reader.feed_eof()
-        await frames.get_frame()
-
-    with pytest.raises(AMQPConnectionError):
-        asyncio.run(found())
+def test_a_bigtiff_of_either_byte_order_is_counted() -> None:
+    for order, mark in (("<", b"II"), (">", b"MM")):
+        entries = [struct.pack(f"{order}HHQQ", tag, 16, 1, 9000) for tag in (256, 257)]
+        directory = struct.pack(f"{order}Q", 2) + b"".join(entries) + struct.pack(f"{order}Q", 0)
+        content = mark + struct.pack(f"{order}HHHQ", 43, 8, 0, 16) + directory
+        with pytest.raises(PermanentError, match="9,000 by 9,000"):
+            check("TIFF", content, Most(PIXELS, 10))
 
 
-def test_connections_read_so() -> None:
-    assert aiormq.connection.FrameReceiver is Frames
+def test_directories_that_lead_round_in_a_circle_are_counted_once() -> None:
+    content = tiff((256, 4, 1, 10), (257, 4, 1, 10), following=8)
+    assert check("TIFF", content, Most(PIXELS, 1), steps=WITHOUT_END)
+
+
+@pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_what_takes_more_steps_is_for_the_sandbox(name: str) -> None:
+    assert not check(name, animated(name, 7), Most(PIXELS, 100), steps=3)
+
+
+GIF = image("GIF")
+COSTLY: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "tiny blocks": ("GIF", lambda: GIF[:-1] + b"\x21\xfe" + b"\1a" * 500_000 + b"\0;"),
+    "long and tiny blocks by turns": ("GIF", lambda: GIF[:-1] + b"\x21\xfe" + (b"\xff" + b"a" * 255 + b"\1a") * 4000 + b"\0;"),
+    "long blocks that look like many": ("GIF", lambda: GIF[:-1] + b"\x21\xfe" + b"\xff" * 1_000_000 + b"\0;"),
+    "empty extensions": ("GIF", lambda: GIF[:-1] + b"\x21\xfe\0" * 330_000 + b";"),
+    "empty chunks": ("PNG", lambda: b"\x89PNG\r\n\x1a\n" + chunk(b"acTL", b"\0" * 8) + chunk(b"IDAT", b"") * 80_000),
+    "empty frames": ("WEBP", lambda: b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x02" + b"\0" * 9 + b"XXXX\0\0\0\0" * 120_000),
+    "a file of zeros": ("PNG", lambda: b"\0" * 1_000_000),
+}
+
+
+@pytest.mark.parametrize("case", COSTLY)
+@pytest.mark.parametrize("large", [False, True])
+def test_a_costly_file_does_not_hold_up_the_event_loop(case: str, large: bool) -> None:  # noqa: FBT001
+    name, make = COSTLY[case]
+    body = Body()
+    with body:
+        if large:
+            body.move_to_disk(Room(10**7, lambda _: None))
+        body.add(make())
+        took = []
+        for _ in range(3):
+            started = time.thread_time()
+            check(name, body.view, Most(10**9, 10**6))
+            took.append(time.thread_time() - started)
+    assert min(took) < 0.02
+
+
+def test_counting_without_end_is_linear() -> None:
+    content = zlib.decompress(zlib.compress(GIF[:-1] + b"\x21\xfe" + b"\1a" * 4_000_000 + b"\0;"))
+    started = time.thread_time()
+    assert check("GIF", content, Most(PIXELS, 1), steps=WITHOUT_END)
+    assert time.thread_time() - started < 3
+
+
+@pytest.mark.anyio
+async def test_a_gif_of_several_mebibytes_is_counted_in_the_sandbox() -> None:
+    content = animated("GIF", 12, (600, 600))
+    with Body() as body:
+        body.move_to_disk(Room(10**7, lambda _: None))
+        body.add(content)
+        assert isinstance(body.view, View)
+        assert body.parts > 1
+        async with Recogniser(Settings(max_frames=11)) as recogniser:
+            with pytest.raises(PermanentError, match="11 frames"):
+                await asyncio.wait_for(recogniser.recognise(body), 10)
