@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from faststream import AckPolicy
-from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
+from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
 
 from shared import events, metrics, process, topology, tracing
 from shared.absence import MONGODB, RABBITMQ
@@ -71,9 +71,7 @@ def subscribe(
 
     # Without a routing key the queue is bound to the default exchange alone, as every queue is.
     exchange = EXCHANGE if queue.routing_key else RabbitExchange("")
-    subscriber = broker.subscriber(
-        source, exchange, channel=Channel(prefetch_count=prefetch), ack_policy=AckPolicy.MANUAL, decoder=_undecoded, no_reply=True
-    )
+    subscriber = broker.subscriber(source, exchange, channel=Channel(prefetch_count=prefetch), ack_policy=AckPolicy.MANUAL)
     handler = tracing.processing(consume, queue.name)
     subscriber(handler)
 
@@ -213,11 +211,3 @@ async def _patiently(handle: Handler, fact: object) -> Sequence[Publication]:
             return followed
         await asyncio.sleep(pause)
         pause = min(2 * pause, 5.0)
-
-
-async def _undecoded(message: RabbitMessage) -> aio_pika.abc.AbstractIncomingMessage:
-    """What a handler is called with.
-
-    Not FastStream's message: it keeps what this returns, and would keep itself, body and all, until Python's garbage collector comes round.
-    """
-    return message.raw_message
