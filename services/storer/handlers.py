@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bowerbird.storer")
 
-BATCH_ITEMS = 32
-BATCH_BYTES = 4 * 1024 * 1024
-WRITERS = 3
-"""One batch is being encoded while the others wait for a journal: a storer waits for disks more than it works (docs/performance.md)."""
+BATCH_ITEMS = 96
+BATCH_BYTES = 6 * 1024 * 1024
+WRITERS = 2
+"""One batch is being encoded while the other waits for a journal. Two large batches take less of everybody's time than six small ones (docs/performance.md)."""
 
 _COUNTED = {ImageStored: "stored", ImageFailed: "failed", PageExpanded: "expanded"}
 _ARRIVED = (Status.STORED, Status.EXPANDED)
@@ -68,7 +68,7 @@ class Handlers:
             metrics.batched("closed", self._point), max_items=BATCH_ITEMS, writers=WRITERS, name="store large images"
         )
         self._unfetched: Batcher[DownloadDelayed | DownloadFailed, Standing | None] = Batcher(
-            metrics.batched("unfetched", self._note), max_items=4 * BATCH_ITEMS, name="note failures"
+            metrics.batched("unfetched", self._note), max_items=BATCH_ITEMS, name="note failures"
         )
 
     async def on_image_part(self, event: ImagePart) -> list[Publication]:

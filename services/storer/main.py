@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("bowerbird.storer")
 
 STORE_SECONDS = 30.0
-PREFETCH = 96
-"""As many as are being written at once (handlers.py); in images of 1 MiB, the largest that a message has, 96 MiB."""
+PREFETCH = 160
+"""More than are being written at once (handlers.py) would only wait; in images of 1 MiB, the largest that a message has, 160 MiB."""
 
 PARTS_PREFETCH = 8
 """Twice what is being written at once: a storer's memory is bounded by it, and what it doesn't take is another's."""

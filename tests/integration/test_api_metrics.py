@@ -201,4 +201,5 @@ async def test_every_collection_has_a_size_also_before_there_is_anything(mongo: 
     assert {each.documents for each in sizes.values()} == {0}
     server = await Vitals(mongo).server()
     assert server.oplog_seconds >= 0
+    assert await Vitals(mongo).members() == vitals.Members(healthy=1, unhealthy=0, lag_seconds=0)
     assert set(server.cache_bytes) == {"used", "dirty", "limit"}

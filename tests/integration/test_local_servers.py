@@ -11,10 +11,12 @@ import aio_pika.abc
 import pytest
 from pymongo import AsyncMongoClient
 
-from services.local import ports
+from services.local import install, ports
 from services.local.errors import StartError
+from services.local.mongodb import MongoDB
 from services.local.rabbitmq import RabbitMQ
 from services.local.servers import Servers, blocking_servers
+from tests.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -82,6 +84,53 @@ def test_data_outlives_a_crash_and_other_ports_and_nothing_stays(tmp_path: Path)
 
         asyncio.run(stop())
         assert listening(second) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(120)
+async def test_data_of_a_replica_set_of_one_outlives_a_crash(tmp_path: Path) -> None:
+    folder, port = tmp_path / "mongodb", ports.of_tests().mongodb
+    (folder / "data").mkdir(parents=True)
+    program = install.mongod(folder, lambda _: None)
+    # As it was started before there was a mongod alone.
+    command: list[str | Path] = [
+        program,
+        "--bind_ip",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dbpath",
+        folder / "data",
+        "--replSet",
+        "rs0",
+        "--nounixsocket",
+    ]
+    mongod = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    address = f"127.0.0.1:{port}"
+    try:
+        async with AsyncMongoClient[dict[str, Any]](address, directConnection=True, w="majority", journal=True) as client:
+
+            async def writable() -> bool:
+                return bool((await client.admin.command("hello"))["isWritablePrimary"])
+
+            await client.admin.command("replSetInitiate", {"_id": "rs0", "members": [{"_id": 0, "host": address}]})
+            await until(writable)
+            await client["bowerbird"]["kept"].insert_one({"_id": 1})
+    finally:
+        mongod.kill()
+        await mongod.wait()
+    (folder / "data.used").touch()
+
+    mongodb = MongoDB(program, folder, ports.of_tests())
+    await mongodb.start()
+    try:
+        async with AsyncMongoClient[dict[str, Any]](mongodb.mongo_url) as client:
+            assert await client["bowerbird"]["kept"].find_one() == {"_id": 1}
+            await client["bowerbird"]["kept"].insert_one({"_id": 2})
+    finally:
+        mongodb.kill()
+        await mongodb.wait()
+    assert not (folder / "alone").exists()
 
 
 @pytest.mark.timeout(60)
