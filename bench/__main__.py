@@ -49,7 +49,7 @@ async def world(data: Path, folder: Path, *, quick: bool) -> AsyncIterator[World
     """The servers and the origin, with their data in `folder`, which must be on a disk; nothing runs on when the block ends."""
     async with AsyncExitStack() as stack:
         # Each run has images of its own: what was stored before is neither downloaded nor stored again.
-        stock = {size: count * len(rounds(quick=quick)) for size, count in end_to_end.stock(quick=quick).items()}
+        stock = {size: end_to_end.TIMES * count * len(rounds(quick=quick)) for size, count in end_to_end.stock(quick=quick).items()}
         there = await stack.enter_async_context(origin(folder, {**stock, LARGE: 1}, say))
         say("Starting RabbitMQ and MongoDB ...")
         servers = await stack.enter_async_context(local_servers(folder, say=say))

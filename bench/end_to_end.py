@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 from bench import limits, machine, peers
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 NAME = "end-to-end"
 TITLE = "End to end: POST accepted to stored"
 GOAL_SIZE = "80 KB"
-OURS, LIMIT = "bowerbird", "the machine's own limit"
+OURS, IN_BATCHES, LIMIT = "bowerbird", "bowerbird, in batches", "the machine's own limit"
+BATCH = 1000
+TIMES = 2
+"""One by one, and in batches: images of their own for each, since the same URL isn't downloaded twice."""
 FIRST_MILESTONE = 900.0
 GOALS = {"img2dataset": 2.0, "scrapy": 4.0, LIMIT: 0.5}
 CONNECTIONS = 32
@@ -38,8 +42,22 @@ class Post:
         return request("POST", "/images", b'{"url": "%s"}' % self.origin.url(self.size, number).encode())
 
 
+@dataclasses.dataclass(frozen=True)
+class PostBatch:
+    """The request that submits batch `number` of these images."""
+
+    origin: Origin
+    size: str
+    images: range
+
+    def __call__(self, number: int) -> bytes:
+        """As it is sent."""
+        urls = [self.origin.url(self.size, image) for image in self.images[number * BATCH : (number + 1) * BATCH]]
+        return request("POST", "/batches", json.dumps({"urls": urls}).encode())
+
+
 def stock(*, quick: bool) -> dict[str, int]:
-    """How many images of each size a run takes."""
+    """How many images of each size are submitted, TIMES in each run."""
     return {GOAL_SIZE: 400} if quick else {GOAL_SIZE: 6000, "6 KB": 4000, "500 KB": 800}
 
 
@@ -76,9 +94,10 @@ async def _measure_size(section: Section, world: World, where: Room, running: Pr
     rounds: list[dict[str, float]] = []
     cpu: dict[str, float] = {}
     for turn, number in enumerate(world.rounds):
-        images = range(turn * count, (turn + 1) * count)
+        images = range(TIMES * turn * count, (TIMES * turn + 1) * count)
         rate, cpu = await store(world, where, running, size, images)
-        rates = {OURS: rate}
+        in_batches, _ = await store(world, where, running, size, range(images.stop, images.stop + count), batches=True)
+        rates = {OURS: rate, IN_BATCHES: in_batches}
         rates |= await others.measure([world.origin.url(size, image) for image in images], world.folder) if others else {}
         alone = await limits.measure(world.origin, where, size, count, sum(default_processes().values()))
         rates |= alone | {LIMIT: min(alone.values())}
@@ -95,28 +114,33 @@ async def _measure_size(section: Section, world: World, where: Room, running: Pr
 def _note(section: Section, size: str, runs: dict[str, list[float]]) -> None:
     how = {
         OURS: f"single POSTs from one process, {CONNECTIONS} connections, until the last is stored",
+        IN_BATCHES: f"the same, {BATCH:,} URLs in each POST, one after the other",
         LIMIT: f"the slowest of those three, each with {sum(default_processes().values())} processes",
         **limits.HOW, **peers.COMMANDS,
     }  # fmt: skip
     goal = size == GOAL_SIZE
     for name, rates in runs.items():
         section.add(f"{size}: {name}", "images/s", rates, how=how[name], at_least=FIRST_MILESTONE if goal and name == OURS else None)
-    for name in (*peers.COMMANDS, LIMIT):
-        if name in runs:
-            section.add(
-                f"{size}: {OURS} / {name}", "x", ratios(runs[OURS], runs[name]), how="run by run", at_least=GOALS.get(name) if goal else None
-            )  # fmt: skip
+    for ours in (OURS, IN_BATCHES):
+        for name in (*peers.COMMANDS, LIMIT):
+            if name in runs:
+                wanted = GOALS.get(name) if goal and ours == OURS else None
+                section.add(f"{size}: {ours} / {name}", "x", ratios(runs[ours], runs[name]), how="run by run", at_least=wanted)
 
 
-async def store(world: World, where: Room, running: Project, size: str, images: range) -> tuple[float, dict[str, float]]:
-    """Submits these images one by one: images stored a second, and the CPU seconds that each part took.
+async def store(
+    world: World, where: Room, running: Project, size: str, images: range, *, batches: bool = False
+) -> tuple[float, dict[str, float]]:  # fmt: skip
+    """Submits these images, one by one or in batches: images stored a second, and the CPU seconds that each part took.
 
     They stay: no archive deletes what it has just stored, and what MongoDB does after half a gigabyte was deleted would be charged to the next run.
     """
     stored, before = await where.images.count_documents({"status": "stored"}), machine.cpu_seconds()
-    posting = asyncio.create_task(
-        load(running.port, Post(world.origin, size), images, expect=202, processes=1, connections=CONNECTIONS, seconds=SECONDS)
+    # A batch is of so many images that those of several at once would only wait for each other.
+    post, numbers, connections = (
+        (PostBatch(world.origin, size, images), range(-(-len(images) // BATCH)), 1) if batches else (Post(world.origin, size), images, CONNECTIONS)
     )
+    posting = asyncio.create_task(load(running.port, post, numbers, expect=202, processes=1, connections=connections, seconds=SECONDS))
     storing = asyncio.create_task(where.until_stored(len(images), before=stored, seconds=SECONDS))
     try:
         posted, ended = await asyncio.gather(posting, storing)
