@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime  # noqa: TC003  (msgspec resolves it at run time)
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from shared.urls import Url
 
 log = logging.getLogger("bowerbird.catalog")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +127,7 @@ def new_document(addition: Addition, at: datetime) -> Document:
     document: Document = {
         "_id": addition.id, "url": addition.url.href, "host": addition.url.host, "status": Status.QUEUED,
         # Not 1: an image that is deleted and added again must not take outcomes of its former life for its own.
-        "revision": (at - _EPOCH) // timedelta(milliseconds=1),
+        "revision": round(at.timestamp() * 1000),
         "added_at": at, "requested_at": at, "attempt": 0, "attempts": [], "dispatched": False,
     }  # fmt: skip
     if addition.owner is not None:

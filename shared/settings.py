@@ -110,7 +110,10 @@ class Ports(tuple[range, ...]):
     __slots__ = ()
 
     def __contains__(self, port: object) -> bool:
-        return any(port in ports for ports in self)
+        for ports in self:  # noqa: SIM110  (any() takes twice as long, which is felt with 20,000 URLs a second)
+            if port in ports:
+                return True
+        return False
 
 
 def _ports(value: str) -> Ports:
