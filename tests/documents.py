@@ -154,8 +154,16 @@ class Shell:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
+        assert self._process.stdin
+        self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            await self._process.stdin.wait_closed()
         if self._columns:
             self._reading.close()
+        else:
+            # To its end, and it closes itself: a loop that is closed before that fails.
+            async with asyncio.timeout(5):
+                await self._output.read()
 
     async def run(self, command: str, *, seconds: float = 30.0) -> str:
         """What a command prints, as it reads. Raises TimeoutError, or AssertionError when it ended the shell."""
