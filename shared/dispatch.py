@@ -13,23 +13,25 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
-from shared import tracing
-from shared.errors import BrokerUnavailable, StoreUnavailable
+from shared.errors import StoreUnavailable
 from shared.minutes import Minutes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from shared.broker import Publisher
     from shared.catalog import Catalog
+    from shared.errors import BrokerUnavailable
     from shared.events import DownloadRequested
     from shared.image import Image
 
 log = logging.getLogger("bowerbird.dispatch")
 
-IN_FLIGHT = 200
+IN_FLIGHT = 4
 """Publishes under way at once: enough to hide a confirm's way there and back."""
+AT_ONCE = 100
+"""Requests in each: what has come while the former were written."""
 MAX_WAITING = 20_000
 """Some tens of MB. Beyond it a burst waits in MongoDB."""
 RELAYED_AFTER = timedelta(seconds=5)
@@ -49,12 +51,12 @@ class Dispatcher:
 
     def __init__(
         self, publisher: Publisher, catalog: Catalog,
-        *, in_flight: int = IN_FLIGHT, max_waiting: int = MAX_WAITING, minutes: Minutes | None = None,
+        *, at_once: int = AT_ONCE, max_waiting: int = MAX_WAITING, minutes: Minutes | None = None,
     ) -> None:  # fmt: skip
         self._minutes = minutes or Minutes()
         self._publisher = publisher
         self._catalog = catalog
-        self._in_flight = in_flight
+        self._at_once = at_once
         self._max_waiting = max_waiting
         self._waiting: deque[Image] = deque()
         self._warned_at = float("-inf")
@@ -84,7 +86,7 @@ class Dispatcher:
         if not self._publisher.connected or len(self._waiting) >= self._max_waiting:
             return
         self._waiting.append(image)
-        if len(self._workers) < self._in_flight:
+        if len(self._workers) < IN_FLIGHT:
             # In no request's context: it works for whoever comes next, too.
             worker = asyncio.create_task(self._work(), context=contextvars.Context())
             self._workers.add(worker)
@@ -97,20 +99,25 @@ class Dispatcher:
 
     async def _work(self) -> None:
         while self._waiting:
-            image = self._waiting.popleft()
-            request = image.request()
-            if datetime.now(UTC) - request.requested_at > PATIENCE:
-                continue
-            try:
-                with tracing.caused_by(image.trace):
-                    await self._publisher.publish(request)
-            except BrokerUnavailable as error:
+            images = [self._waiting.popleft() for _ in range(min(self._at_once, len(self._waiting)))]
+            oldest = datetime.now(UTC) - PATIENCE
+            confirmed, error = await self._publish([image for image in images if image.requested_at >= oldest])
+            if error:
                 # Those behind it would fare no better.
                 self._waiting.clear()
                 self._warn(error)
-            else:
-                self._confirmed.append(request)
+            if confirmed:
+                self._confirmed += confirmed
                 self._marking = self._marking or asyncio.create_task(self._mark_from_time_to_time(), context=contextvars.Context())
+
+    async def _publish(self, images: Sequence[Image]) -> tuple[list[DownloadRequested], BrokerUnavailable | None]:
+        """The requests that were confirmed, and the first refusal."""
+        if not images:
+            return [], None
+        requests = [image.request() for image in images]
+        outcomes = await self._publisher.publish_all(requests, [image.trace for image in images])
+        confirmed = [request for request, outcome in zip(requests, outcomes, strict=True) if outcome is None]
+        return confirmed, next(filter(None, outcomes), None)
 
     async def _mark_from_time_to_time(self) -> None:
         while True:
@@ -135,26 +142,15 @@ class Dispatcher:
             self._warned_at = time.monotonic()
             log.warning("requests are left to the relay", extra={"error": str(error)})
 
-    async def publish_all(self, images: Iterable[Image]) -> bool:
+    async def publish_all(self, images: Sequence[Image]) -> bool:
         """Publishes the requests of some images and notes those that were confirmed; whether all were. Raises StoreUnavailable."""
-        waiting = deque(images)
-        confirmed: list[DownloadRequested] = []
-
-        async def work() -> None:
-            while waiting:
-                image = waiting.popleft()
-                request = image.request()
-                with tracing.caused_by(image.trace):
-                    await self._publisher.publish(request)
-                confirmed.append(request)
-
-        outcomes = await asyncio.gather(*(work() for _ in range(min(self._in_flight, len(waiting)))), return_exceptions=True)
-        if confirmed:
-            await self._note(confirmed)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, BrokerUnavailable):
-                raise outcome
-        return not any(outcomes)
+        for first in range(0, len(images), self._at_once):
+            confirmed, error = await self._publish(images[first : first + self._at_once])
+            if confirmed:
+                await self._note(confirmed)
+            if error:
+                return False
+        return True
 
     async def _note(self, requests: list[DownloadRequested]) -> None:
         await self._catalog.dispatched(requests)

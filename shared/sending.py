@@ -17,6 +17,8 @@ from aiormq.exceptions import ChannelInvalidStateError
 from pamqp import commands as spec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiormq import Channel
 
     from shared.frames import Properties
@@ -40,27 +42,46 @@ class Sender:
         With `drain` that buffer has room again before the next message gets its turn. Raises what aiormq raises: ChannelInvalidStateError
         and others when the connection is lost, DeliveryError when the broker refuses, PublishError when there is no queue for what is mandatory.
         """
+        for confirmation in await self._write([(body, properties)], exchange, routing_key, mandatory=mandatory, drain=drain):
+            # Shielded: on an answer to a publish that its caller has given up, aiormq's channel would break.
+            await asyncio.shield(confirmation)
+
+    async def send_all(
+        self, messages: Sequence[tuple[bytes, Properties]], *, exchange: str, routing_key: str, mandatory: bool = False
+    ) -> list[BaseException | None]:
+        """As `send`, many in one go, on a channel with confirms: for each of them what `send` would have raised, or None.
+
+        Raises that itself when none of them was sent.
+        """
+        confirmations = await self._write(messages, exchange, routing_key, mandatory=mandatory, drain=False)
+        await asyncio.wait(confirmations)  # which leaves them alone when the caller gives up
+        return [asyncio.CancelledError() if each.cancelled() else each.exception() for each in confirmations]
+
+    async def _write(
+        self, messages: Sequence[tuple[bytes, Properties]], exchange: str, routing_key: str, *, mandatory: bool, drain: bool
+    ) -> list[asyncio.Future[object]]:
+        """Each message's confirmation, on a channel with confirms."""
         channel = self._channel
-        payload = _payload(channel, body, properties, _publish(channel.number, exchange, routing_key, mandatory))
+        publish = _publish(channel.number, exchange, routing_key, mandatory)
+        payload = b"".join([part for body, properties in messages for part in _parts(channel, body, properties, publish)])
         async with self._turn:  # publishes are numbered in the order in which they are written
             if channel.is_closed:
                 raise ChannelInvalidStateError(f"{channel!r} closed")
-            confirmation = self._number(properties.message_id or "") if channel.publisher_confirms else None
+            first = channel.delivery_tag + 1
+            confirmations = [self._number(properties.message_id or "") for _, properties in messages] if channel.publisher_confirms else []
             drained = channel.create_future() if drain else None
             try:
                 await channel.write_queue.put(ChannelFrame(payload=payload, should_close=False, drain_future=drained))
             except BaseException:
-                if confirmation is not None:
-                    # It was never sent: its number is the next one's.
-                    channel.delivery_tag -= 1
-                    channel.confirmations.pop(channel.delivery_tag + 1, None)
+                # They were never sent: their numbers are the next ones'.
+                for tag, confirmation in enumerate(confirmations, first):
+                    channel.confirmations.pop(tag, None)
                     confirmation.cancel()
+                channel.delivery_tag -= len(confirmations)
                 raise
             if drained is not None:
                 await drained
-        if confirmation is not None:
-            # Shielded: on an answer to a publish that its caller has given up, aiormq's channel would break.
-            await asyncio.shield(confirmation)
+        return confirmations
 
     def _number(self, message_id: str) -> asyncio.Future[object]:
         channel = self._channel
@@ -82,11 +103,11 @@ def _publish(channel: int, exchange: str, routing_key: str, mandatory: bool) -> 
     return pamqp.frame.marshal(spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory), channel)
 
 
-def _payload(channel: Channel, body: bytes, properties: Properties, publish: bytes) -> bytes:
+def _parts(channel: Channel, body: bytes, properties: Properties, publish: bytes) -> list[bytes | memoryview]:
     header = _CONTENT.pack(spec.Basic.frame_id, 0, len(body)) + properties.marshal()
     parts: list[bytes | memoryview] = [publish, _FRAME.pack(pamqp.constants.FRAME_HEADER, channel.number, len(header)), header, _END]
     whole, most = memoryview(body), channel.max_content_size
     for at in range(0, len(body), most):
         piece = whole[at : at + most]
         parts += (_FRAME.pack(pamqp.constants.FRAME_BODY, channel.number, len(piece)), piece, _END)
-    return b"".join(parts)
+    return parts

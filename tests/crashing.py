@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection
 
     from services.fetcher.download import Download
-    from shared.events import Event
+    from shared.errors import BrokerUnavailable
+    from shared.events import DownloadRequested, Event
     from shared.settings import Settings
     from shared.urls import Url
 
@@ -112,6 +113,15 @@ class CrashingPublisher(Publisher):
     async def publish(self, event: Event, delay: float | None = None, wait: float | None = None) -> None:
         publish = super().publish
         await self._crash.step(f"publish {event.NAME}", lambda: publish(event, delay, wait))
+
+    async def publish_all(self, requests: Sequence[DownloadRequested], causes: Sequence[str | None]) -> list[BrokerUnavailable | None]:
+        publish_all = super().publish_all
+
+        def do(part: slice) -> Callable[[], Awaitable[Any]]:
+            return lambda: publish_all(requests[part], causes[part])
+
+        parts = {FIRST: do(slice(1)), LAST: do(slice(-1, None))} if len(requests) > 1 else {}
+        return await self._crash.step("publish all download-requested", lambda: publish_all(requests, causes), parts)
 
     async def announce(self, event: Event) -> None:
         announce = super().announce

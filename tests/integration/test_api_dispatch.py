@@ -12,7 +12,7 @@ from pymongo import UpdateOne
 from services.api.relay import PAGE, Relay
 from shared import topology, urls
 from shared.broker import Publisher
-from shared.dispatch import MARK_SECONDS, MARKED_AFTER, PATIENCE, RELAYED_AFTER, Dispatcher
+from shared.dispatch import IN_FLIGHT, MARK_SECONDS, MARKED_AFTER, PATIENCE, RELAYED_AFTER, Dispatcher
 from shared.errors import BrokerUnavailable
 from shared.image import Addition
 from shared.leases import Lease
@@ -20,10 +20,10 @@ from tests.api import taken
 from tests.polling import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from shared.catalog import Catalog
-    from shared.events import Event
+    from shared.events import DownloadRequested
     from shared.image import Image
     from shared.mongo import Mongo
 
@@ -49,12 +49,11 @@ class Broken:
         self.confirms = confirms
         self.tried = 0
 
-    async def publish(self, _: Event) -> None:
-        self.tried += 1
-        confirmed = self.tried <= self.confirms
+    async def publish_all(self, requests: Sequence[DownloadRequested], _: object) -> list[BrokerUnavailable | None]:
+        tried = range(self.tried, self.tried + len(requests))
+        self.tried = tried.stop
         await asyncio.sleep(0)
-        if not confirmed:
-            raise BrokerUnavailable("away")
+        return [None if number < self.confirms else BrokerUnavailable("away") for number in tried]
 
 
 async def added(catalog: Catalog, count: int) -> list[Image]:
@@ -70,7 +69,7 @@ async def left(catalog: Catalog) -> list[str]:
 
 async def test_what_is_dispatched_is_published_once_and_marked(catalog: Catalog, publisher: Publisher, amqp_url: str) -> None:
     images = await added(catalog, 300)
-    async with Dispatcher(publisher, catalog, in_flight=20) as dispatcher:
+    async with Dispatcher(publisher, catalog, at_once=20) as dispatcher:
         for image in images:
             dispatcher.dispatch(image)
 
@@ -104,19 +103,19 @@ async def test_what_the_broker_has_confirmed_is_marked_before_the_relay_looks(ca
 async def test_what_the_broker_refuses_stays_marked_as_not_dispatched(catalog: Catalog) -> None:
     images = await added(catalog, 50)
     broken = Broken(confirms=10)
-    async with Dispatcher(broken, catalog, in_flight=1) as dispatcher:  # type: ignore[arg-type]
+    async with Dispatcher(broken, catalog, at_once=5) as dispatcher:  # type: ignore[arg-type]
         for image in images:
             dispatcher.dispatch(image)
         while dispatcher._workers:
             await asyncio.wait(dispatcher._workers)
     assert sorted(await left(catalog)) == sorted(image.id for image in images[10:])
-    assert broken.tried == 11, "those behind the first refusal are not tried"
+    assert broken.tried <= 10 + 5 * IN_FLIGHT, "those behind the first refusal are not tried"
 
 
 async def test_beyond_its_bound_it_keeps_nothing(catalog: Catalog) -> None:
     images = await added(catalog, 50)
     broken = Broken(confirms=1000)
-    async with Dispatcher(broken, catalog, in_flight=1, max_waiting=10) as dispatcher:  # type: ignore[arg-type]
+    async with Dispatcher(broken, catalog, at_once=1, max_waiting=10) as dispatcher:  # type: ignore[arg-type]
         for image in images:
             dispatcher.dispatch(image)
         while dispatcher._workers:
@@ -143,7 +142,7 @@ async def test_the_relay_leaves_alone_what_a_dispatcher_may_be_publishing(catalo
 async def test_the_relay_stops_at_the_first_refusal_and_marks_what_was_confirmed(catalog: Catalog, mongo: Mongo) -> None:
     await added(catalog, 100)
     broken = Broken(confirms=30)
-    relay = Relay(catalog, broken, Dispatcher(broken, catalog, in_flight=5), Lease(mongo, "relay", holder="a"), patience=NOW)  # type: ignore[arg-type]
+    relay = Relay(catalog, broken, Dispatcher(broken, catalog, at_once=5), Lease(mongo, "relay", holder="a"), patience=NOW)  # type: ignore[arg-type]
 
     async def tried() -> int:
         return await relay.round() or broken.tried
