@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack, aclosing
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 import httpx
 import msgspec
@@ -153,7 +153,8 @@ class Downloader:
     async def _read(self, response: httpx.Response, work: _Work) -> None:
         limit, body = self._settings.max_image_bytes, work.body
         try:
-            async for chunk in response.aiter_raw():
+            # The transport's own stream: httpx's way around it takes half as long as what is read in it.
+            async for chunk in cast("httpx.AsyncByteStream", response.stream):
                 if body.size + len(chunk) > limit:
                     raise answers.too_large(limit)
                 if body.needs_room_for(len(chunk)):
