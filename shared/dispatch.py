@@ -36,8 +36,8 @@ MAX_WAITING = 20_000
 """Some tens of MB. Beyond it a burst waits in MongoDB."""
 RELAYED_AFTER = timedelta(seconds=5)
 """An image that is unmarked for longer is the relay's. Should its request be sent twice, the second changes nothing."""
-PATIENCE = RELAYED_AFTER - timedelta(seconds=1)
-"""No publish is begun after that."""
+PATIENCE = RELAYED_AFTER - timedelta(seconds=2)
+"""No publish is begun after that: it has yet to be confirmed, and marked."""
 MARKED_AFTER = timedelta(seconds=2)
 """What has come to an outcome by then needs no mark, which costs MongoDB more than the image's new document did."""
 MARK_SECONDS = 0.5

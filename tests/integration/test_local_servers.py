@@ -34,7 +34,7 @@ async def put(servers: Servers, number: int) -> None:
         await channel.declare_queue("kept", durable=True, arguments=DURABLE)
         message = aio_pika.Message(b"%d" % number, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
         await channel.default_exchange.publish(message, routing_key="kept")
-    async with AsyncMongoClient[dict[str, Any]](servers.mongo_url) as client:
+    async with AsyncMongoClient[dict[str, Any]](servers.mongo_url, journal=True) as client:
         await client.get_default_database()["kept"].insert_one({"_id": number})
 
 

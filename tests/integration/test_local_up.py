@@ -142,7 +142,7 @@ def mongo_url(project: Path) -> str:
 def test_every_end_leaves_nothing_running_and_every_start_finds_the_data(project: Path, port: int) -> None:
     for runs, number in enumerate((signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
         with up(project, port) as process:
-            with pymongo.MongoClient[dict[str, Any]](mongo_url(project)) as client:
+            with pymongo.MongoClient[dict[str, Any]](mongo_url(project), journal=True) as client:
                 kept = client["bowerbird"]["kept"]
                 assert kept.count_documents({}) == runs
                 kept.insert_one({"_id": runs})
