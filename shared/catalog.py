@@ -150,8 +150,9 @@ class Catalog:
         revisions = {request.image: request.revision for request in requests}
         by_revision: dict[int, list[str]] = {}
         with unavailable():
-            left = self._images.find({"_id": {"$in": list(revisions)}, "dispatched": False}, {"revision": 1}, hint="_id_")
-            async for one in left:
+            # As a list: one by one, motor takes several times as long, which is felt with 20,000 URLs a second.
+            left = await self._images.find({"_id": {"$in": list(revisions)}, "dispatched": False}, {"revision": 1}, hint="_id_").to_list(None)
+            for one in left:
                 if one["revision"] == revisions[one["_id"]]:
                     by_revision.setdefault(one["revision"], []).append(one["_id"])
             if by_revision:
@@ -191,11 +192,12 @@ class Catalog:
     async def standing(self, images: Iterable[str]) -> dict[str, Standing]:
         """How far each of these images is, of those that are there."""
         with unavailable():
-            found = self._images.find({"_id": {"$in": list(images)}}, {"revision": 1, "status": 1, "url": 1, "callback": 1, "in": 1})
-            return {
-                one["_id"]: Standing(one["revision"], Status(one["status"]), one["url"], one.get("callback"), one.get("in", []))
-                async for one in found
-            }
+            fields = {"revision": 1, "status": 1, "url": 1, "callback": 1, "in": 1}
+            found = await self._images.find({"_id": {"$in": list(images)}}, fields).to_list(None)
+        return {
+            one["_id"]: Standing(one["revision"], Status(one["status"]), one["url"], one.get("callback"), one.get("in", []))
+            for one in found
+        }  # fmt: skip
 
     async def settle(self, operations: Sequence[UpdateOne]) -> int:
         """Writes outcomes (shared/outcomes.py); how many found a document that they apply to."""

@@ -61,7 +61,7 @@ class Dispatcher:
         self._waiting: deque[Image] = deque()
         self._warned_at = float("-inf")
         self._workers: set[asyncio.Task[None]] = set()
-        self._confirmed: list[DownloadRequested] = []
+        self._confirmed: deque[DownloadRequested] = deque()
         self._marking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -76,7 +76,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(*self._workers, return_exceptions=True)
-                await self._mark(self._confirmed)
+                await self._mark(list(self._confirmed))
         except (TimeoutError, StoreUnavailable):
             left = len(self._workers) + len(self._confirmed)
             log.info("stopped while requests were unconfirmed: the relay will send them again", extra={"requests": left})
@@ -123,14 +123,15 @@ class Dispatcher:
         while True:
             await asyncio.sleep(MARK_SECONDS)
             before = datetime.now(UTC) - MARKED_AFTER
-            due = [request for request in self._confirmed if request.requested_at <= before]
-            self._confirmed = [request for request in self._confirmed if request.requested_at > before]
+            due = []
+            while self._confirmed and self._confirmed[0].requested_at <= before:
+                due.append(self._confirmed.popleft())
             try:
                 await self._mark(due)
             except StoreUnavailable as error:
                 self._warn(error)
             except asyncio.CancelledError:
-                self._confirmed += due
+                self._confirmed.extendleft(reversed(due))
                 raise
 
     async def _mark(self, requests: list[DownloadRequested]) -> None:

@@ -32,7 +32,8 @@ _DONE = ("dispatched", "error", "next_attempt_at")
 def stored(event: ImageFetched, file: ObjectId) -> UpdateOne:
     """The image has its first bytes. Wins over every other outcome of the same revision, whichever arrives first."""
     where = {**_may_be_stored(event), "file": {"$exists": False}, "page": {"$exists": False}}
-    return UpdateOne(where, {"$set": _copy(event, file), "$unset": dict.fromkeys(_DONE, "")})
+    # MongoDB would think about other indexes for a while, every time.
+    return UpdateOne(where, {"$set": _copy(event, file), "$unset": dict.fromkeys(_DONE, "")}, hint="_id_")
 
 
 def replaced(event: ImageFetched, file: ObjectId) -> list[UpdateOne]:
