@@ -90,7 +90,9 @@ class Sender:
         confirmation = channel.confirmations[tag] = channel.create_future()
         channel.message_id_delivery_tag[message_id] = tag  # a message that is returned is known by its id alone
 
-        def forget(_: object) -> None:
+        def forget(answered: asyncio.Future[object]) -> None:
+            if not answered.cancelled():
+                answered.exception()  # looked at, should its caller have given up
             if channel.message_id_delivery_tag.get(message_id) == tag:
                 del channel.message_id_delivery_tag[message_id]
 

@@ -54,6 +54,11 @@ async def send(sender: Sender, number: int, *, to: str = "sent", size: int = SMA
     )
 
 
+async def send_all(sender: Sender, count: int, *, to: str = "sent") -> list[BaseException | None]:
+    messages = [(bytes(SMALL), Properties(message_id=str(number))) for number in range(count)]
+    return await sender.send_all(messages, exchange="", routing_key=to, mandatory=True)
+
+
 @pytest.mark.parametrize("drain", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_message_of_any_size_arrives_as_it_was_sent(sender: Sender, queue: aio_pika.abc.AbstractQueue, size: int, drain: bool) -> None:  # noqa: FBT001
@@ -95,6 +100,18 @@ async def test_what_the_broker_refuses_is_an_error(channel: aio_pika.abc.Abstrac
         await send(sender, ROOM, to="full")
 
 
+async def test_of_many_in_one_go_each_has_its_own_answer(
+    channel: aio_pika.abc.AbstractChannel, sender: Sender, queue: aio_pika.abc.AbstractQueue
+) -> None:
+    assert await send_all(sender, 100) == [None] * 100
+    assert await ids(queue) == [str(number) for number in range(100)]
+    assert {type(outcome) for outcome in await send_all(sender, 10, to="nowhere")} == {PublishError}
+    full = await channel.declare_queue("full", durable=True, arguments={"x-max-length": ROOM, "x-overflow": "reject-publish"})
+    outcomes = await send_all(sender, 10, to="full")
+    assert {type(outcome) for outcome in outcomes} == {type(None), DeliveryError}
+    assert [str(number) for number, outcome in enumerate(outcomes) if outcome is None] == await ids(full)
+
+
 async def test_without_confirms_nothing_is_waited_for(amqp_url: str, queue: aio_pika.abc.AbstractQueue) -> None:
     async with await aio_pika.connect(amqp_url) as connection:
         channel = await connection.channel(publisher_confirms=False)
@@ -111,11 +128,14 @@ async def test_without_confirms_nothing_is_waited_for(amqp_url: str, queue: aio_
 async def test_on_a_lost_connection_every_publish_ends(
     channel: aio_pika.abc.AbstractChannel, sender: Sender, queue: aio_pika.abc.AbstractQueue
 ) -> None:
+    many = asyncio.create_task(send_all(sender, 200, to=queue.name))  # the first to be written
     tasks = [asyncio.create_task(send(sender, number, to=queue.name)) for number in range(200)]
     await asyncio.sleep(0)
     await channel.close()
     async with asyncio.timeout(10):
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        outcomes_of_many = await many
     assert any(outcomes), "all were confirmed before the channel closed"
+    assert len(outcomes_of_many) == 200
     with pytest.raises(ChannelInvalidStateError):
         await send(sender, 200)

@@ -22,25 +22,28 @@ def channel() -> Any:
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(["send", "read", "run", "give up"]), max_size=60))
+@given(st.lists(st.sampled_from(["send", "send three", "read", "run", "give up"]), max_size=60))
 def test_numbers_are_those_of_the_order_in_which_messages_are_written(steps: list[str]) -> None:
     async def played() -> None:
         there = channel()
         sender = Sender(there)
         written: list[str] = []
         numbers: dict[str, int] = {}
-        tasks: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[Any]] = []
+        names = (f"message-{number:03}" for number in range(1000))
 
         async def read() -> None:
             payload = (await there.write_queue.get()).payload
-            written.append(re.findall(rb"message-\d+", payload)[0].decode())
+            written.extend(found.decode() for found in re.findall(rb"message-\d+", payload))
             numbers.update(there.message_id_delivery_tag)
 
         for step in steps:
             match step:
                 case "send":
-                    properties = Properties(message_id=f"message-{len(tasks):02}")
-                    tasks.append(asyncio.create_task(sender.send(b"", properties, exchange="", routing_key="q")))
+                    tasks.append(asyncio.create_task(sender.send(b"", Properties(message_id=next(names)), exchange="", routing_key="q")))
+                case "send three":
+                    three = [(b"", Properties(message_id=next(names))) for _ in range(3)]
+                    tasks.append(asyncio.create_task(sender.send_all(three, exchange="", routing_key="q")))
                 case "give up" if tasks:
                     tasks[len(written) % len(tasks)].cancel()
                 case "read" if not there.write_queue.empty():
