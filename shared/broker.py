@@ -172,7 +172,7 @@ class Publisher:
     async def publish_all(self, requests: Sequence[DownloadRequested], causes: Sequence[str | None]) -> list[BrokerUnavailable | None]:
         """As `publish`, many at once: for each what `publish` would have raised, or None. `causes` are what each follows from (shared/tracing.py).
 
-        For a thousand URLs in one POST, each published for itself, that would be half of the api's time.
+        Each published for itself, they take a sixth of an api's time (docs/performance.md).
         """
         name, sender = DownloadRequested.NAME, self._confirmed
         if sender is None:
