@@ -32,6 +32,11 @@ def post_nothing(number: int) -> bytes:
 def post_batch(number: int) -> bytes:
     """A thousand URLs."""
     urls = [f"https://host-{image % 1000}.example/batches/{image}.jpg" for image in range(number * BATCH, (number + 1) * BATCH)]
+    return batch_of(urls)
+
+
+def batch_of(urls: list[str]) -> bytes:
+    """The request that submits these URLs together."""
     return request("POST", "/batches", json.dumps({"urls": urls}).encode())
 
 

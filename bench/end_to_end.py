@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from typing import TYPE_CHECKING
 
 from bench import limits, machine, peers
+from bench.accept import BATCH, batch_of
 from bench.load import load, request
 from bench.measure import BenchError, Section, Table, ratios
 from bench.peers import Peers
@@ -21,7 +21,6 @@ NAME = "end-to-end"
 TITLE = "End to end: POST accepted to stored"
 GOAL_SIZE = "80 KB"
 OURS, IN_BATCHES, LIMIT = "bowerbird", "bowerbird, in batches", "the machine's own limit"
-BATCH = 1000
 TIMES = 2
 """One by one, and in batches: images of their own for each, since the same URL isn't downloaded twice."""
 FIRST_MILESTONE = 900.0
@@ -52,8 +51,7 @@ class PostBatch:
 
     def __call__(self, number: int) -> bytes:
         """As it is sent."""
-        urls = [self.origin.url(self.size, image) for image in self.images[number * BATCH : (number + 1) * BATCH]]
-        return request("POST", "/batches", json.dumps({"urls": urls}).encode())
+        return batch_of([self.origin.url(self.size, image) for image in self.images[number * BATCH : (number + 1) * BATCH]])
 
 
 def stock(*, quick: bool) -> dict[str, int]:

@@ -150,7 +150,7 @@ class Catalog:
         revisions = {request.image: request.revision for request in requests}
         by_revision: dict[int, list[str]] = {}
         with unavailable():
-            # As a list: one by one, motor takes several times as long, which is felt with 20,000 URLs a second.
+            # As a list: one by one is more work for motor, which is felt with 20,000 URLs a second.
             left = await self._images.find({"_id": {"$in": list(revisions)}, "dispatched": False}, {"revision": 1}, hint="_id_").to_list(None)
             for one in left:
                 if one["revision"] == revisions[one["_id"]]:
